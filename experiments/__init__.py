@@ -1,0 +1,1 @@
+"""Reruns the experiments of "On the Variance of the Adaptive Learning Rate and Beyond"."""
