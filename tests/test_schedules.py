@@ -1,0 +1,308 @@
+"""Schedules: closed forms, agreement with PyTorch's own, and life inside a training loop."""
+
+import dataclasses
+import io
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim import SGD, lr_scheduler
+
+from radam_core.rectification import r
+from radam_core.schedules import (
+    CosineDecay,
+    Delayed,
+    Factor,
+    LinearDecay,
+    LinearWarmup,
+    RectifiedWarmup,
+    Schedule,
+    StepDecay,
+    UntunedExponentialWarmup,
+    UntunedLinearWarmup,
+)
+
+FACTORS: list[Factor] = [
+    LinearWarmup(7),
+    UntunedLinearWarmup(0.9),
+    UntunedExponentialWarmup(0.9),
+    RectifiedWarmup(0.9),
+    RectifiedWarmup(0.9, method="exact"),
+    StepDecay((3, 5), gamma=0.5),
+    LinearDecay(10, end=0.2),
+    CosineDecay(10, end=0.2),
+    Delayed(LinearDecay(10), delay=4),
+]
+
+
+def sgd(*lrs: float | torch.Tensor) -> SGD:
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": lr} for lr in lrs]
+    return SGD(groups)
+
+
+def advance(schedule: Any) -> None:
+    schedule.optimizer.step()
+    schedule.step()
+
+
+def lrs_of(schedule: Any, updates: int) -> list[list[float]]:
+    """Learning rates [updates, groups] that the optimizer would use."""
+    lrs = []
+    for _ in range(updates):
+        lrs.append([float(group["lr"]) for group in schedule.optimizer.param_groups])
+        advance(schedule)
+    return lrs
+
+
+@pytest.mark.parametrize(
+    ("factor", "t", "expected"),
+    [
+        (LinearWarmup(4), 1, 0.25),
+        (LinearWarmup(4), 4, 1.0),
+        (LinearWarmup(4), 5, 1.0),
+        (LinearWarmup(1), 1, 1.0),
+        (UntunedLinearWarmup(0.999), 1, 0.0005),
+        (UntunedLinearWarmup(0.999), 1000, 0.5),
+        (UntunedLinearWarmup(0.999), 3000, 1.0),
+        (UntunedExponentialWarmup(0.999), 1000, 1 - math.exp(-1)),
+        (UntunedExponentialWarmup(0.5), 2, 1 - math.exp(-1)),
+        (RectifiedWarmup(0.999), 1, 0.0),
+        (RectifiedWarmup(0.999), 4, 0.0),
+        (StepDecay((2, 4)), 2, 1.0),
+        (StepDecay((2, 4)), 3, 0.1),
+        (StepDecay((4, 2), gamma=0.5), 5, 0.25),
+        (StepDecay((2, 2), gamma=0.5), 3, 0.25),
+        (StepDecay(()), 9, 1.0),
+        (LinearDecay(4), 1, 1.0),
+        (LinearDecay(4), 4, 0.25),
+        (LinearDecay(4), 5, 0.0),
+        (LinearDecay(4), 99, 0.0),
+        (LinearDecay(4, end=0.5), 3, 0.75),
+        (CosineDecay(4), 1, 1.0),
+        (CosineDecay(4), 2, (1 + math.sqrt(0.5)) / 2),
+        (CosineDecay(4), 3, 0.5),
+        (CosineDecay(4), 5, 0.0),
+        (CosineDecay(4), 99, 0.0),
+        (CosineDecay(4, end=0.5), 3, 0.75),
+        (Delayed(LinearDecay(4), 2), 1, 1.0),
+        (Delayed(LinearDecay(4), 2), 3, 1.0),
+        (Delayed(LinearDecay(4), 2), 4, 0.75),
+        (Delayed(LinearDecay(4), 0), 4, 0.25),
+    ],
+)
+def test_closed_form(factor: Factor, t: int, expected: float) -> None:
+    assert factor(t) == pytest.approx(expected, rel=1e-12, abs=1e-16)
+
+
+def test_rectified_warmup_is_the_rectification() -> None:
+    for method in ("first-order", "exact"):
+        values = [RectifiedWarmup(0.99, method=method)(t) for t in range(1, 300)]
+        assert values == [r(t, 0.99, method=method) for t in range(1, 300)]
+        assert 0 == values[0] < values[20] < values[-1] < 1
+
+
+def test_exponential_warmup_keeps_its_digits_where_beta2_is_close_to_1() -> None:
+    beta2 = 1 - 2.0**-50
+    assert UntunedExponentialWarmup(beta2)(1) == pytest.approx(2.0**-50, rel=1e-14)
+
+
+def test_numpy_integers_are_update_numbers_and_fractions_are_not() -> None:
+    assert LinearWarmup(4)(np.int64(2)) == 0.5  # type: ignore[arg-type]  # what loops pass
+    with pytest.raises(TypeError):
+        LinearWarmup(4)(2.0)  # type: ignore[arg-type]  # the error is the point
+
+
+@given(t=st.integers(1, 10**9), steps=st.integers(1, 10**7), beta2=st.floats(0.61, 1 - 1e-12))
+@settings(max_examples=100, deadline=None)
+def test_warmups_rise_and_decays_fall_within_0_and_1(t: int, steps: int, beta2: float) -> None:
+    rising: list[Factor] = [
+        LinearWarmup(steps),
+        UntunedLinearWarmup(beta2),
+        UntunedExponentialWarmup(beta2),
+    ]
+    falling: list[Factor] = [
+        StepDecay((steps,)),
+        LinearDecay(steps, end=0.1),
+        CosineDecay(steps, end=0.1),
+    ]
+    for warmup in rising:
+        assert 0 < warmup(t) <= warmup(t + 1) <= 1
+    for decay in falling:
+        assert 0 < decay(t + 1) <= decay(t) <= 1
+    assert 0 <= RectifiedWarmup(beta2)(t) <= 1
+
+
+@pytest.mark.parametrize("factor", FACTORS, ids=repr)
+def test_a_factor_is_a_value(factor: Factor) -> None:
+    copy = pickle.loads(pickle.dumps(factor))
+    assert copy == factor and hash(copy) == hash(factor)
+    assert copy(6) == factor(6)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(factor, dataclasses.fields(factor)[0].name, 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="counted from 1"):
+        factor(0)
+
+
+def test_milestones_may_come_as_a_list() -> None:
+    assert StepDecay([3, 5]) == StepDecay((3, 5))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LinearWarmup(0), "steps must be an integer of at least 1, not 0"),
+        (lambda: LinearWarmup(2.5), "steps must be an integer"),  # type: ignore[arg-type]
+        (lambda: LinearWarmup(True), "steps must be an integer"),
+        (lambda: UntunedLinearWarmup(1.0), "beta2=1.0 is out of range"),
+        (lambda: UntunedExponentialWarmup(math.nan), "beta2=nan is out of range"),
+        (lambda: RectifiedWarmup(0.6), "never start"),
+        (lambda: RectifiedWarmup(0.3, method="exact"), "never start"),
+        (lambda: RectifiedWarmup(0.9, method="best"), "unknown"),  # type: ignore[arg-type]
+        (lambda: StepDecay((3, 0)), "every milestone must be an integer of at least 1, not 0"),
+        (lambda: StepDecay((3,), gamma=0.0), "gamma=0.0 is not a decay"),
+        (lambda: StepDecay((3,), gamma=10.0), "gamma=10.0 is not a decay"),
+        (lambda: LinearDecay(-1), "total must be an integer"),
+        (lambda: LinearDecay(9, end=1.5), "end=1.5 is not a final multiplier"),
+        (lambda: CosineDecay(0), "total must be an integer"),
+        (lambda: CosineDecay(9, end=math.nan), "end=nan is not a final multiplier"),
+        (lambda: Delayed(LinearDecay(9), -1), "delay must be an integer of at least 0, not -1"),
+    ],
+)
+def test_bad_values_get_a_sentence(make: Callable[[], Factor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("factor", "of_torch"),
+    [
+        (StepDecay((3, 8)), lambda opt: lr_scheduler.MultiStepLR(opt, [3, 8], gamma=0.1)),
+        (LinearDecay(12), lambda opt: lr_scheduler.LinearLR(opt, 1.0, 0.0, total_iters=12)),
+        (LinearDecay(9, 0.3), lambda opt: lr_scheduler.LinearLR(opt, 1.0, 0.3, total_iters=9)),
+        (CosineDecay(12), lambda opt: lr_scheduler.CosineAnnealingLR(opt, T_max=12)),
+        # LinearLR climbs with last_epoch = t - 1 from 1/5 and so agrees with a warmup of 5 updates.
+        (LinearWarmup(5), lambda opt: lr_scheduler.LinearLR(opt, 1 / 5, 1.0, total_iters=4)),
+        (LinearWarmup(5), lambda opt: lr_scheduler.LambdaLR(opt, lambda n: min(1, (n + 1) / 5))),
+    ],
+)
+def test_equals_the_scheduler_of_torch(
+    factor: Factor, of_torch: Callable[[SGD], lr_scheduler.LRScheduler]
+) -> None:
+    ours = lrs_of(Schedule(sgd(0.1, 3.0), factor), 13)
+    theirs = lrs_of(of_torch(sgd(0.1, 3.0)), 13)
+    # PyTorch multiplies one rate into the next, so it carries rounding where ours does not.
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
+def test_factors_multiply_and_each_group_keeps_its_base() -> None:
+    warmup, decay = LinearWarmup(3), LinearDecay(6)
+    lrs = lrs_of(Schedule(sgd(0.1, 2.0), warmup, decay), 8)
+    assert lrs == [[base * (warmup(t) * decay(t)) for base in (0.1, 2.0)] for t in range(1, 9)]
+    assert lrs_of(Schedule(sgd(0.1)), 3) == [[0.1]] * 3
+
+
+def test_warmup_then_decay_as_the_translation_recipe_has_it() -> None:
+    schedule = Schedule(sgd(1.0), LinearWarmup(4), Delayed(LinearDecay(6), delay=4))
+    expected = [1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0]
+    np.testing.assert_allclose(np.ravel(lrs_of(schedule, 11)), expected, atol=1e-15)
+
+
+def test_counts_updates_and_reports_the_rates() -> None:
+    schedule = Schedule(sgd(1.0, 2.0), LinearWarmup(4))
+    assert schedule.t == 1
+    assert schedule.get_last_lr() == [0.25, 0.5]
+    advance(schedule)
+    assert schedule.t == 2
+    assert schedule.get_last_lr() == [0.5, 1.0]
+
+
+def test_a_tensor_rate_changes_in_place() -> None:
+    lr = torch.tensor(0.5)
+    optimizer = sgd(lr, 1.0)
+    schedule = Schedule(optimizer, LinearWarmup(4))
+    seen = [lr.item()]
+    for _ in range(4):
+        advance(schedule)
+        seen.append(lr.item())
+    assert seen == [0.125, 0.25, 0.375, 0.5, 0.5]
+    assert optimizer.param_groups[0]["lr"] is lr
+    last = schedule.get_last_lr()[0]
+    assert isinstance(last, torch.Tensor) and last is not lr
+
+
+@pytest.mark.parametrize("lr", [0.5, torch.tensor(0.5)], ids=["float", "tensor"])
+def test_a_group_that_joins_later_is_scaled_too(lr: float | torch.Tensor) -> None:
+    schedule = Schedule(sgd(1.0), LinearWarmup(4))
+    advance(schedule)
+    held = schedule.state_dict()
+    schedule.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": lr})
+    schedule.apply()
+    assert schedule.t == 2
+    assert [float(x) for x in schedule.get_last_lr()] == [0.5, 0.25]
+    assert [float(group["lr"]) for group in schedule.optimizer.param_groups] == [0.5, 0.25]
+    advance(schedule)
+    assert [float(x) for x in schedule.get_last_lr()] == [0.75, 0.375]
+    assert held["base_lrs"] == [1.0]  # a state taken earlier does not change
+
+
+def test_a_group_that_joins_later_needs_no_apply() -> None:
+    schedule = Schedule(sgd(1.0), LinearWarmup(4))
+    schedule.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.5})
+    advance(schedule)
+    assert schedule.get_last_lr() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 11])
+def test_resume_is_bit_equal(stop: int) -> None:
+    factors = (UntunedExponentialWarmup(0.9), CosineDecay(17, end=0.01))
+    whole = lrs_of(Schedule(sgd(0.1, 0.7), *factors), 20)
+
+    first = Schedule(sgd(0.1, 0.7), *factors)
+    begun = lrs_of(first, stop)
+    file = io.BytesIO()
+    torch.save((first.state_dict(), first.optimizer.state_dict()), file)
+    file.seek(0)
+    schedule_state, optimizer_state = torch.load(file, weights_only=True)  # state holds no code
+
+    second = Schedule(sgd(9.0, 9.0), *factors)
+    second.load_state_dict(schedule_state)
+    second.optimizer.load_state_dict(optimizer_state)
+    assert second.get_last_lr() == first.get_last_lr()
+    assert begun + lrs_of(second, 20 - stop) == whole
+
+
+def test_resume_by_last_epoch() -> None:
+    optimizer = sgd(0.1)
+    whole = lrs_of(Schedule(sgd(0.1), LinearDecay(9)), 9)
+    begun = lrs_of(Schedule(optimizer, LinearDecay(9)), 4)
+    assert begun + lrs_of(Schedule(optimizer, LinearDecay(9), last_epoch=3), 5) == whole
+
+
+def test_stepping_in_the_documented_order_gives_no_warning(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    schedule = Schedule(sgd(0.1), LinearWarmup(2))
+    for _ in range(3):
+        advance(schedule)
+    schedule.get_lr()
+    assert not recwarn.list
+
+
+def test_bad_use_gets_a_sentence() -> None:
+    with pytest.raises(TypeError, match="0.5 is not a factor"):
+        Schedule(sgd(0.1), 0.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not an Optimizer"):
+        Schedule(None, LinearWarmup(2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
+def test_a_factor_of_ones_own_is_checked(bad: float) -> None:
+    assert lrs_of(Schedule(sgd(0.5), lambda t: 1 / t), 2) == [[0.5], [0.25]]
+    with pytest.raises(ValueError, match="finite multiplier of at least 0"):
+        Schedule(sgd(0.1), lambda t: bad)
