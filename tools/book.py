@@ -1,0 +1,114 @@
+"""Build the book (`make book`) or its executed notebooks (`make notebooks`).
+
+Jupyter Book reuses a notebook's outputs as long as its cells stay the same, and knows nothing of
+what the cells compute with. So outputs are kept only while the code, the recorded results and the
+pinned packages are those they were made with; otherwise every notebook is executed anew.
+"""
+
+import argparse
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "_build"
+HTML = BUILD / "html"
+EXECUTED = BUILD / ".jupyter_cache"
+
+COMPUTED_WITH = ("radam_core", "experiments", "requirements.lock")
+MADE_FROM = (*COMPUTED_WITH, "book", "_config.yml", "tools/book.py")
+
+
+def sources(root: Path, names: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the files that `names` are or hold, in a fixed order, without hidden files or caches."""
+    for name in names:
+        path = root / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            parts = file.relative_to(root).parts
+            if file.is_file() and not any(p.startswith((".", "__pycache__")) for p in parts):
+                yield file
+
+
+def digest(root: Path, names: tuple[str, ...]) -> str:
+    """Return a hash of the names and contents of the files of `names`, and of this Python."""
+    total = hashlib.sha256(f"{sys.prefix} {platform.python_version()}".encode())
+    for file in sources(root, names):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        total.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+    return total.hexdigest()
+
+
+def is_current(stamp: Path, state: str) -> bool:
+    """Tell whether `stamp` records `state`."""
+    return stamp.is_file() and stamp.read_text() == state
+
+
+def build_html(*, force: bool) -> int:
+    """Build the static book; every warning is an error. Return the exit status."""
+    index = HTML / "index.html"
+    built, executed = BUILD / ".built", BUILD / ".executed"
+    made_from, computed_with = digest(ROOT, MADE_FROM), digest(ROOT, COMPUTED_WITH)
+    if not force and index.is_file() and is_current(built, made_from):
+        print(f"The book is up to date.\nOpen {index.as_uri()}")
+        return 0
+
+    built.unlink(missing_ok=True)
+    if force or not is_current(executed, computed_with):
+        shutil.rmtree(EXECUTED, ignore_errors=True)
+    BUILD.mkdir(exist_ok=True)
+    executed.write_text(computed_with)
+
+    # Pages that no source asks for any more would linger, and a page that is not read again would
+    # keep its warnings to itself: so write all of them anew. The notebooks' outputs are reused.
+    shutil.rmtree(HTML, ignore_errors=True)
+    start = time.monotonic()
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    options = ["--all", "-W", "-n", "--keep-going"]
+    status = subprocess.run([jupyter_book, "build", "book", *options], cwd=ROOT).returncode
+    if status or not index.is_file():
+        print("The book was not built: the errors and warnings above say why.", file=sys.stderr)
+        return status or 1
+    built.write_text(made_from)
+    print(f"The book was built in {time.monotonic() - start:.0f} s.\nOpen {index.as_uri()}")
+    return 0
+
+
+def is_notebook(page: Path) -> bool:
+    """Tell whether a Markdown page names a kernel in its header, so that its cells can run."""
+    _, header, *_ = [*page.read_text(encoding="utf-8").split("---\n", 2), ""]
+    return "kernelspec:" in header
+
+
+def build_notebooks() -> int:
+    """Execute every chapter and write it as .ipynb to _build/notebooks. Return the exit status."""
+    target = BUILD / "notebooks"
+    shutil.rmtree(target, ignore_errors=True)
+    for page in filter(is_notebook, sorted((ROOT / "book").glob("*.md"))):
+        notebook = target / page.with_suffix(".ipynb").name
+        print(f"executing {page.relative_to(ROOT)}", flush=True)
+        command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--execute"]
+        status = subprocess.run([*command, "--output", notebook, page], cwd=ROOT).returncode
+        if status:
+            return status
+        print(f"wrote {notebook.relative_to(ROOT)}")
+    return 0
+
+
+def main() -> int:
+    """Build what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["html", "notebooks"])
+    parser.add_argument("--force", action="store_true", help="execute every notebook anew")
+    arguments = parser.parse_args()
+    if arguments.what == "notebooks":
+        return build_notebooks()
+    return build_html(force=arguments.force)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
