@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from experiments.data._images import Content, DataError, content_sha256
 
@@ -30,9 +31,15 @@ _REMEDY = "Remove it and run `python -m experiments data cifar10` to download it
 
 def read_cache(path: Path) -> tuple[Content, str]:
     """Read the arrays that `write_cache` stored, and the source they came from."""
-    with _decoding(path), np.load(path, allow_pickle=False) as stored:
-        train_images, train_labels, test_images, test_labels = (stored[name] for name in _ARRAYS)
-        source = str(stored["source"])
+    with _decoding(path), path.open("rb") as file:
+        if not zipfile.is_zipfile(file):  # NumPy would take it for a pickle and advise to trust it
+            raise ValueError("not a zip archive, or not all of it")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
+            train_images, train_labels, test_images, test_labels = (
+                stored[name] for name in _ARRAYS
+            )
+            source = str(stored["source"])
     content = (train_images, train_labels, test_images, test_labels)
     return verified(content, path), source
 
@@ -87,7 +94,11 @@ def read_package_archive(path: Path) -> Content:
 def _read_package(where: Path, read: Callable[[str], bytes]) -> Content:
     def rows(name: str) -> NDArray[np.uint8]:
         """One image a row of 32 * 32 RGB pixels -> [rows, 32, 32, 3]."""
-        with _decoding(where / name), Image.open(BytesIO(read(name))) as image:
+        with _decoding(where / name):
+            try:
+                image = Image.open(BytesIO(read(name)), formats=["PNG"])
+            except UnidentifiedImageError as error:
+                raise ValueError("not a PNG image") from error
             return np.asarray(image, dtype=np.uint8).reshape(-1, 32, 32, 3)
 
     def labels(name: str) -> NDArray[np.uint8]:

