@@ -43,7 +43,7 @@ __all__ = [
 class Factor(ABC):
     """A multiplier of the base learning rate, as a function of the update number.
 
-    Subclasses are frozen dataclasses that implement :meth:`at`.
+    Subclasses are frozen dataclasses that implement ``_at(t)``.
     """
 
     def __call__(self, t: int) -> float:
@@ -62,10 +62,10 @@ class Factor(ABC):
         t = operator.index(t)
         if t < 1:
             raise ValueError(f"t={t} is not an update number: updates are counted from 1")
-        return self.at(t)
+        return self._at(t)
 
     @abstractmethod
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         """Return the multiplier of update ``t``, which is known to be at least 1."""
 
 
@@ -89,7 +89,7 @@ class LinearWarmup(Factor):
     def __post_init__(self) -> None:
         _check_count("steps", self.steps)
 
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         return min(1.0, t / self.steps)
 
 
@@ -115,7 +115,7 @@ class UntunedLinearWarmup(Factor):
     def __post_init__(self) -> None:
         _check_beta2(self.beta2)
 
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         return min(1.0, t * (1 - self.beta2) / 2)
 
 
@@ -141,7 +141,7 @@ class UntunedExponentialWarmup(Factor):
     def __post_init__(self) -> None:
         _check_beta2(self.beta2)
 
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         return -math.expm1(-(1 - self.beta2) * t)  # expm1 keeps the digits of small values
 
 
@@ -180,7 +180,7 @@ class RectifiedWarmup(Factor):
                 f"{thresholds[self.method]:g}: the warmup would never start; use a larger beta2"
             )
 
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         return r(t, self.beta2, method=self.method)
 
 
@@ -214,7 +214,7 @@ class StepDecay(Factor):
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma={self.gamma} is not a decay: use a number in (0, 1]")
 
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         passed = sum(milestone <= t - 1 for milestone in self.milestones)
         return float(self.gamma**passed)
 
@@ -245,7 +245,7 @@ class LinearDecay(Factor):
         _check_count("total", self.total)
         _check_end(self.end)
 
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         progress = min(1.0, (t - 1) / self.total)
         return (1 - progress) + self.end * progress
 
@@ -277,7 +277,7 @@ class CosineDecay(Factor):
         _check_count("total", self.total)
         _check_end(self.end)
 
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         progress = min(1.0, (t - 1) / self.total)
         fallen = (1 - math.cos(math.pi * progress)) / 2  # in [0, 1]
         return (1 - fallen) + self.end * fallen
@@ -310,7 +310,7 @@ class Delayed(Factor):
     def __post_init__(self) -> None:
         _check_count("delay", self.delay, least=0)
 
-    def at(self, t: int) -> float:
+    def _at(self, t: int) -> float:
         return self.factor(max(1, t - self.delay))
 
 
