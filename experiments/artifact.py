@@ -1,0 +1,139 @@
+"""An artifact of the paper: a view on the records, with its claims and its figure or table.
+
+Each file of `experiments.paper` and `experiments.beyond` holds one, named ``ARTIFACT``: a new
+file there is found by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.errors import UserError
+from experiments.record import Store
+from experiments.spec import SCALES, Run
+from experiments.verdict import MIN_SEEDS, Claim, Records, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One axis on which a scale differs from the paper.
+
+    `axis` is a column of `Run.axes`; what the runs here have on it is read from the runs.
+    """
+
+    axis: str
+    paper: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A figure, table or theorem of the paper, or one of ours that goes past it.
+
+    Attributes
+    ----------
+    runs
+        For each scale at which it can be run, its runs.
+    claims
+        Written before the runs are. An artifact that is not built yet has claims without parts.
+    draw, tabulate
+        Records -> figure, records -> table; None where the artifact has none.
+    deviations
+        For each scale, every axis on which its runs differ from the paper's, with the reason.
+    order
+        Where the artifact stands in lists: the paper's order.
+    """
+
+    id: str
+    title: str
+    claims: tuple[Claim, ...]
+    runs: Mapping[str, tuple[Run, ...]] = field(default_factory=dict)
+    draw: Callable[[Records], Figure] | None = None
+    tabulate: Callable[[Records], pd.DataFrame] | None = None
+    deviations: Mapping[str, tuple[Deviation, ...]] = field(default_factory=dict)
+    order: int = 100
+
+    def at(self, scale: str) -> tuple[Run, ...]:
+        """The runs at a scale.
+
+        Raises
+        ------
+        UserError
+            If the artifact cannot be run at that scale, or at any.
+        """
+        if scale not in SCALES:
+            raise UserError(f"there is no scale {scale!r}; the scales are {', '.join(SCALES)}")
+        if not self.runs:
+            raise UserError(
+                f"{self.id} is not built yet; `python -m experiments list` says what is"
+            )
+        if scale not in self.runs:
+            known = ", ".join(self.runs)
+            raise UserError(f"{self.id} has no runs at scale {scale!r}; it has them at: {known}")
+        return self.runs[scale]
+
+    def records(self, scale: str, store: Store) -> Records:
+        """What is recorded at a scale, whole comparisons only.
+
+        A seed of a task counts once every run that is planned for it is recorded: else an arm
+        would be judged on other seeds than its rival.
+        """
+        planned = self.at(scale)
+        recorded = store.recorded(planned)
+        broken = {(run.task, run.seed) for run in planned if run.id not in recorded}
+        whole = [run for run in planned if (run.task, run.seed) not in broken]
+        return Records(store.table(whole), store.curves(whole))
+
+    def verdicts(self, store: Store) -> list[Verdict]:
+        """One verdict a claim, at the most telling scale that has records; smoke never votes."""
+        scales = [scale for scale in reversed(SCALES) if scale != "smoke" and scale in self.runs]
+        records = {scale: self.records(scale, store) for scale in scales}
+        return [self._verdict(claim, records) for claim in self.claims]
+
+    def _verdict(self, claim: Claim, records: Mapping[str, Records]) -> Verdict:
+        judged = [judge(self.id, claim, records[scale], scale) for scale in records]
+        judged = [verdict for verdict in judged if verdict.status != "not run"]
+        exact = all(part.exact for part in claim.parts)
+        enough = [verdict for verdict in judged if exact or verdict.n >= MIN_SEEDS]
+        none = judge(self.id, claim, Records(pd.DataFrame(), pd.DataFrame()), None)
+        return next(iter([*enough, *judged, none]))
+
+
+@functools.cache
+def artifacts() -> dict[str, Artifact]:
+    """Every artifact by its id, the paper's first and in the paper's order."""
+    found: list[Artifact] = []
+    for package in ("experiments.paper", "experiments.beyond"):
+        path = importlib.import_module(package).__path__
+        modules = [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")]
+        loaded = [importlib.import_module(f"{package}.{name}").ARTIFACT for name in modules]
+        found += sorted(loaded, key=lambda artifact: artifact.order)
+    return {artifact.id: artifact for artifact in found}
+
+
+def find(name: str) -> Artifact:
+    """One artifact.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name.
+    """
+    try:
+        return artifacts()[name]
+    except KeyError:
+        known = ", ".join(artifacts())
+        raise UserError(f"there is no artifact {name!r}; the artifacts are: {known}") from None
+
+
+def verdicts(store: Store | None = None, only: Iterable[Artifact] | None = None) -> list[Verdict]:
+    """The verdict on every claim, artifact by artifact."""
+    chosen = artifacts().values() if only is None else only
+    return [one for artifact in chosen for one in artifact.verdicts(store or Store())]

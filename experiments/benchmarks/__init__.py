@@ -1,0 +1,15 @@
+"""Timings, each against its peers in the same process; never asserted in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from experiments.benchmarks import simulation, step
+
+BENCHMARKS: dict[str, Callable[[str], pd.DataFrame]] = {
+    "step": step.benchmark,
+    "simulation": simulation.benchmark,
+}
+"""By name: device -> table."""

@@ -1,0 +1,1 @@
+"""What goes past the paper, in the same form: one file each."""

@@ -1,0 +1,72 @@
+"""The optimizers that a spec can name.
+
+Weight decay is decoupled for the adaptive ones and the classical L2 term for SGD, as in the
+paper's experiments.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from experiments.errors import UserError
+from experiments.spec import Optim, Run
+from radam_core import RAdam, schedules
+from radam_core.delayed_adam import DelayedAdam
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": SGD,
+    "adam": AdamW,
+    "radam": RAdam,
+    "delayed-adam": DelayedAdam,
+}
+DURATIONS = ("steps", "milestones", "total")
+"""The arguments of a schedule that count time: in epochs where the spec says so."""
+
+
+def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """The optimizer of a spec over some parameters.
+
+    Raises
+    ------
+    UserError
+        If there is no optimizer of that name, or it refuses the arguments.
+    """
+    if optim.name not in OPTIMIZERS:
+        known = ", ".join(OPTIMIZERS)
+        raise UserError(f"there is no optimizer {optim.name!r}; the optimizers are: {known}")
+    try:
+        return OPTIMIZERS[optim.name](
+            parameters, lr=optim.lr, weight_decay=optim.weight_decay, **dict(optim.options)
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{optim.name} refuses its arguments: {error}") from error
+
+
+def schedule(run: Run, optimizer: Optimizer, updates_per_epoch: int) -> schedules.Schedule:
+    """The learning-rate schedule of a run: the product of its factors."""
+    factors = []
+    for spec in run.schedule:
+        scale = updates_per_epoch if spec.unit == "epoch" else 1
+        arguments = {key: _in_updates(key, value, scale) for key, value in spec.options}
+        factors.append(_factor(spec.name)(**arguments))
+    return schedules.Schedule(optimizer, *factors)
+
+
+def _factor(name: str) -> type[schedules.Factor]:
+    factor = getattr(schedules, name, None)
+    if not (inspect.isclass(factor) and issubclass(factor, schedules.Factor)):
+        raise UserError(f"radam_core.schedules has no factor {name!r}")
+    return factor
+
+
+def _in_updates(key: str, value: Any, scale: int) -> Any:
+    if key not in DURATIONS:
+        return value
+    if isinstance(value, tuple):
+        return tuple(_in_updates(key, one, scale) for one in value)
+    return round(value * scale)

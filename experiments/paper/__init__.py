@@ -1,0 +1,1 @@
+"""The artifacts of the paper, one file each: runs, claims, deviations, figure or table."""

@@ -1,0 +1,222 @@
+"""The results store: tidy tables, one folder a task, and the provenance of every run.
+
+A run is recorded once its line stands in ``provenance.jsonl``, which is written last: rows of a
+run that was cut off in between are never read, and are replaced when the run is done again.
+Every file is written beside its place and moved there, under a lock.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from experiments.errors import UserError
+from experiments.spec import Run
+
+ROOT = Path(__file__).parent / "results"
+"""Where this repository keeps what it measured."""
+
+CURVE_COLUMNS = ["run_id", "step", "split", "metric", "value"]
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run: final metrics, curves, and how they were obtained.
+
+    `curves` holds rows ``(step, split, metric, value)``; `status` is "finished" or "diverged".
+    """
+
+    run: Run
+    status: str
+    metrics: dict[str, float]
+    curves: list[tuple[float, str, str, float]]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """The records below one folder.
+
+    Parameters
+    ----------
+    root
+        The folder; it need not exist before the first `add`.
+    """
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self.root = Path(root)
+
+    def add(self, result: Result, scale: str) -> None:
+        """Record a result, in place of an earlier one of the same run.
+
+        Raises
+        ------
+        UserError
+            If the folder cannot be written.
+        """
+        run = result.run
+        folder = self.root / run.task
+        head = {"run_id": run.id, "scale": scale, **run.axes(), "status": result.status}
+        rows = pd.DataFrame([{**head, "metric": m, "value": v} for m, v in result.metrics.items()])
+        curves = pd.DataFrame([(run.id, *point) for point in result.curves], columns=CURVE_COLUMNS)
+        line = {
+            "run_id": run.id,
+            "scale": scale,
+            "status": result.status,
+            "spec": json.loads(run.canonical_json()),
+            **result.provenance,
+        }
+        with self.writing(), FileLock(self.root / ".lock"):
+            folder.mkdir(parents=True, exist_ok=True)
+            _replace_rows(folder / "curves.csv", run.id, curves, float_format="%.6g")
+            _replace_rows(folder / "runs.csv", run.id, rows)
+            lines = [old for old in self._provenance(run.task) if old["run_id"] != run.id]
+            lines = sorted([*lines, line], key=lambda one: one["run_id"])
+            text = "".join(json.dumps(one, sort_keys=True) + "\n" for one in lines)
+            write_atomically(folder / "provenance.jsonl", text)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn a folder that cannot be written into a `UserError`, before anything is computed."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+            yield
+        except OSError as error:
+            raise UserError(
+                f"the results folder {self.root} cannot be written ({error.strerror or error}); "
+                "free space, change its permissions, or name another with --results"
+            ) from error
+
+    def provenance(self, runs: Iterable[Run]) -> list[dict[str, Any]]:
+        """The provenance of those of the runs that are recorded."""
+        wanted = {run.id: run for run in runs}
+        tasks = sorted({run.task for run in wanted.values()})
+        lines = (line for task in tasks for line in self._provenance(task))
+        return [line for line in lines if line["run_id"] in wanted]
+
+    def recorded(self, runs: Iterable[Run]) -> set[str]:
+        """The ids of those of the runs that are recorded."""
+        return {line["run_id"] for line in self.provenance(runs)}
+
+    def table(self, runs: Iterable[Run]) -> pd.DataFrame:
+        """One row for each of the runs that is recorded: its axes, its status, its metrics."""
+        runs = tuple(runs)
+        status = {line["run_id"]: line["status"] for line in self.provenance(runs)}
+        axes = pd.DataFrame(
+            [
+                {"run_id": run.id, **run.axes(), "status": status[run.id]}
+                for run in runs
+                if run.id in status
+            ]
+        )
+        if axes.empty:
+            return axes
+        metrics = self._read(runs, "runs.csv").pivot(
+            index="run_id", columns="metric", values="value"
+        )
+        return axes.join(metrics, on="run_id")
+
+    def curves(self, runs: Iterable[Run]) -> pd.DataFrame:
+        """The curves of those of the runs that are recorded, with the axes of each."""
+        runs = tuple(runs)
+        done = self.recorded(runs)
+        axes = pd.DataFrame([{"run_id": run.id, **run.axes()} for run in runs if run.id in done])
+        if axes.empty:
+            return axes
+        return self._read(runs, "curves.csv").merge(axes, on="run_id")
+
+    def _read(self, runs: tuple[Run, ...], name: str) -> pd.DataFrame:
+        tables = []
+        for task in sorted({run.task for run in runs}):
+            path = self.root / task / name
+            if path.exists():
+                tables.append(_read_csv(path))
+        rows = pd.concat(tables)
+        return rows[rows["run_id"].isin(self.recorded(runs))]
+
+    def _provenance(self, task: str) -> list[dict[str, Any]]:
+        path = self.root / task / "provenance.jsonl"
+        if not path.exists():
+            return []
+        lines = []
+        for number, text in enumerate(path.read_text().splitlines(), 1):
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"{path}, line {number}, is not JSON: restore the file from git, or delete "
+                    "that line and run the artifact again"
+                ) from error
+        return lines
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"run_id": str})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path} is not a table ({error}): restore it from git") from error
+
+
+def _replace_rows(path: Path, run_id: str, rows: pd.DataFrame, **how: Any) -> None:
+    if path.exists():
+        old = _read_csv(path)
+        rows = pd.concat([old[old["run_id"] != run_id], rows]) if len(old) else rows
+    text = rows.sort_values("run_id", kind="stable").to_csv(index=False, **how)
+    write_atomically(path, text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that at every moment it is the old one or the new one, whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+@functools.cache
+def surroundings() -> dict[str, Any]:
+    """Commit, whether the tree was dirty, and versions: what a spec alone does not say.
+
+    The results themselves do not make a tree dirty: a campaign writes them while it runs.
+    """
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    changes = _git("status", "--porcelain", "--", ":/", ":(top,exclude)experiments/results")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+        "versions": versions,
+        "platform": platform.platform(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

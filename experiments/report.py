@@ -1,0 +1,90 @@
+"""Verdicts as people read them: a table for the terminal, the README and the book."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.errors import UserError
+from experiments.verdict import Estimate, Verdict
+
+BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
+MARKS = {
+    "reproduced": "✔ reproduced",
+    "partly": "◐ partly",
+    "contradicted": "✘ contradicted",
+    "inconclusive": "? inconclusive",
+    "not run": "· not run",
+}
+
+
+def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """One row a claim: what the paper says, its number, ours, the verdict and what it rests on."""
+    rows = [
+        {
+            "artifact": verdict.artifact,
+            "claim": verdict.text,
+            "the paper": verdict.paper_value,
+            "ours": ours(verdict.estimates),
+            "verdict": MARKS[verdict.status],
+            "scale": verdict.scale or "",
+            "seeds": str(verdict.n) if verdict.scale else "",
+        }
+        for verdict in verdicts
+    ]
+    return pd.DataFrame(rows)
+
+
+def ours(estimates: Sequence[Estimate]) -> str:
+    """The estimates in short: each with its interval, or their range where they are many."""
+    if len(estimates) <= 2:
+        return "; ".join(with_interval(estimate) for estimate in estimates)
+    values = [estimate.value for estimate in estimates if not math.isnan(estimate.value)]
+    holding = sum(estimate.holds is True for estimate in estimates)
+    return f"{min(values):.3g} to {max(values):.3g}; {holding} of {len(estimates)} parts hold"
+
+
+def with_interval(estimate: Estimate) -> str:
+    """Such as "0.84 [0.51, 1.17]"; the number alone where it has no interval."""
+    if not math.isfinite(estimate.low) or estimate.low == estimate.high:
+        return f"{estimate.value:.3g}"
+    return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """A table in Markdown."""
+    lines = [rows.columns, ["---"] * len(rows.columns), *rows.itertuples(index=False)]
+    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+
+
+def plain(rows: pd.DataFrame) -> str:
+    """A table for the terminal."""
+    cells = [list(map(str, rows.columns)), *([str(c) for c in row] for row in rows.values)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(rows.columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
+
+
+def refreshed(text: str, verdicts: Sequence[Verdict]) -> str:
+    """A document with the verdict table between its two markers made anew.
+
+    Raises
+    ------
+    UserError
+        If the markers are not there.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"the document needs the lines {BEGIN} and {END} around its verdict table")
+    return f"{before}{BEGIN}\n{markdown(table(verdicts))}{END}{after}"
+
+
+def refresh(path: Path, verdicts: Sequence[Verdict]) -> None:
+    """Write the verdict table into a document."""
+    path.write_text(refreshed(path.read_text(), verdicts))

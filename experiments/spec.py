@@ -1,0 +1,184 @@
+"""A run as a value: what is trained or measured, and nothing about where or when.
+
+A run belongs to no figure. Its id is the hash of its canonical JSON, so that every artifact which
+needs "ResNet-20, RAdam, lr 0.1, seed 0" finds the same record. Fields that hold their default are
+left out of the canonical form: a field added later changes no existing id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Options = tuple[tuple[str, Any], ...]
+"""Keyword arguments as a value: sorted pairs, hashable."""
+
+SCALES = ("smoke", "cpu", "paper")
+"""Embedded data in seconds, and no vote; real data, smaller; the paper's setting."""
+
+
+def _frozen(value: Any) -> Any:
+    """Lists become tuples, mappings become sorted pairs, so that a spec can be hashed."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, _frozen(item)) for key, item in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(item) for item in value)
+    return value
+
+
+def options(**keywords: Any) -> Options:
+    """Keyword arguments as a value: ``options(beta2=0.999, mu=0.1)``."""
+    return tuple(sorted((key, _frozen(value)) for key, value in keywords.items()))
+
+
+@dataclass(frozen=True)
+class Optim:
+    """An optimizer with its settings: a name of `experiments.optimizers`, and keyword arguments.
+
+    Raises
+    ------
+    ValueError
+        If `lr` or `weight_decay` is negative, infinite or NaN.
+    """
+
+    name: str
+    lr: float
+    weight_decay: float = 0.0
+    options: Options = ()
+
+    def __post_init__(self) -> None:
+        for field in ("lr", "weight_decay"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{field}={value} is not a finite number >= 0; give one")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One factor of the learning-rate schedule: a name of `radam_core.schedules` and its arguments.
+
+    With ``unit="epoch"`` the arguments that count time are given in epochs.
+    """
+
+    name: str
+    options: Options = ()
+    unit: Literal["update", "epoch"] = "update"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run or one measurement.
+
+    `settings` are the task's own (network, number of images, rho ...); without `optim` the run is
+    a measurement that trains nothing.
+    """
+
+    task: str
+    optim: Optim | None = None
+    schedule: tuple[Schedule, ...] = ()
+    epochs: int = 0
+    batch_size: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    clip: float | None = None
+    seed: int = 0
+    settings: Options = ()
+
+    @property
+    def id(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
+
+    def canonical_json(self) -> str:
+        """Sorted keys, no white space, no field that holds its default."""
+        return json.dumps(_without_defaults(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Run:
+        """The inverse of `canonical_json`."""
+        fields = json.loads(text)
+        if "optim" in fields:
+            fields["optim"] = Optim(**_options_of(fields["optim"]))
+        schedule = tuple(Schedule(**_options_of(one)) for one in fields.pop("schedule", ()))
+        return cls(**_options_of(fields, "settings"), schedule=schedule)
+
+    def setting(self, name: str) -> Any:
+        """One of the task's settings.
+
+        Raises
+        ------
+        KeyError
+            If the run does not hold it.
+        """
+        return dict(self.settings)[name]
+
+    def axes(self) -> dict[str, Any]:
+        """The run as one flat row: the columns that a figure groups by."""
+        row: dict[str, Any] = {"task": self.task, "seed": self.seed}
+        if self.optim is not None:
+            row |= {"optimizer": self.optim.name, "lr": self.optim.lr}
+            row |= {"weight_decay": self.optim.weight_decay}
+            row |= {f"optim.{key}": value for key, value in self.optim.options}
+            row |= {"epochs": self.epochs, "batch_size": self.batch_size}
+            row |= {"precision": self.precision, "clip": self.clip}
+        for factor in self.schedule:
+            row |= {f"{factor.name}.{key}": value for key, value in factor.options}
+        return row | dict(self.settings)
+
+    def __str__(self) -> str:
+        arm = f" {self.optim.name} lr {self.optim.lr:g}" if self.optim else ""
+        about = "".join(f" {key} {value}" for key, value in self.settings) if not arm else ""
+        return f"{self.task}{arm}{about} seed {self.seed}"
+
+
+def _without_defaults(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _without_defaults(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if getattr(value, field.name) != field.default
+        }
+    if isinstance(value, (tuple, list)):
+        return [_without_defaults(item) for item in value]
+    return value
+
+
+def _options_of(fields: dict[str, Any], name: str = "options") -> dict[str, Any]:
+    if name in fields:
+        fields[name] = _frozen(fields[name])
+    return fields
+
+
+def grid(base: Run, **axes: Iterable[Any]) -> tuple[Run, ...]:
+    """Every combination of the axes, the last one fastest.
+
+    An axis is a field of `Run`, ``lr`` (of the run's optimizer), or a setting that `base` has.
+
+    Raises
+    ------
+    ValueError
+        If an axis is none of these.
+    """
+    product = itertools.product(*(tuple(values) for values in axes.values()))
+    return tuple(_replace(base, dict(zip(axes, point, strict=True))) for point in product)
+
+
+def _replace(run: Run, point: dict[str, Any]) -> Run:
+    fields = {field.name for field in dataclasses.fields(Run)}
+    run = dataclasses.replace(run, **{key: point[key] for key in point if key in fields})
+    for key, value in point.items():
+        if key in fields:
+            continue
+        if key == "lr" and run.optim is not None:
+            run = dataclasses.replace(run, optim=dataclasses.replace(run.optim, lr=value))
+        elif key in dict(run.settings):
+            settings = options(**(dict(run.settings) | {key: value}))
+            run = dataclasses.replace(run, settings=settings)
+        else:
+            raise ValueError(f"{key!r} is no field of Run, no setting of the base run, and not lr")
+    return run

@@ -1,0 +1,119 @@
+"""Image classification on a data set that fits in memory: CIFAR-10, digits."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from experiments import data
+from experiments.errors import UserError
+from experiments.spec import Run
+from experiments.tasks._resnet import ResNet
+
+PADDING = 4
+EVALUATION_BATCH = 1000
+Batch = tuple[Tensor, Tensor]
+
+_load = functools.lru_cache(maxsize=1)(data.load)
+
+
+class ImageClassification:
+    """A residual network on part of a data set, with a validation set held out of the training set.
+
+    The run's settings: ``depth`` of the network, ``train_images`` and ``validation_images`` (how
+    many, drawn without overlap by a fixed permutation that is the same for every run), ``augment``
+    (random crops of the image padded by 4, and horizontal flips).
+    """
+
+    def __init__(self, name: str, run: Run, data_root: Path, device: torch.device) -> None:
+        images = _load(name, data_root)
+        self.run = run
+        self.device = device
+        self.data_sha256 = images.sha256
+        self.channels, self.classes = images.train_images.shape[-1], len(images.classes)
+        train, validation = _split(len(images.train_images), run)
+        shown = torch.from_numpy(images.train_images[train]).float() / 255
+        self.mean = shown.mean(dim=(0, 1, 2)).view(1, -1, 1, 1).to(device)
+        self.std = shown.std(dim=(0, 1, 2)).view(1, -1, 1, 1).to(device)
+        self.train = self._put(images.train_images[train], images.train_labels[train])
+        self.held_out = {
+            "validation": self._put(
+                images.train_images[validation], images.train_labels[validation]
+            ),
+            "test": self._put(images.test_images, images.test_labels),
+        }
+        self.updates_per_epoch = -(-len(train) // run.batch_size)
+
+    def _put(self, images: np.ndarray, labels: np.ndarray) -> Batch:
+        """Images as bytes [n, channels, h, w] and labels [n], on the device."""
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        return pixels.to(self.device), torch.from_numpy(labels).to(self.device)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        images = (pixels.float() / 255 - self.mean) / self.std
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def model(self) -> nn.Module:
+        """A new residual network."""
+        network = ResNet(self.run.setting("depth"), self.channels, self.classes)
+        return network.to(memory_format=torch.channels_last)  # a third faster on CPUs
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Every training image once, in an order of the run's seed and the epoch."""
+        # A large odd factor keeps the streams of neighbouring seeds and epochs apart.
+        generator = torch.Generator().manual_seed(self.run.seed * 1_000_003 + epoch)
+        pixels, labels = self.train
+        crops = self._crops()
+        order = torch.randperm(len(labels), generator=generator)
+        for chosen in torch.split(order, self.run.batch_size):
+            here = chosen.to(self.device)
+            if not self.run.setting("augment"):
+                yield self._normalised(pixels[here]), labels[here]
+                continue
+            shift = torch.randint(2 * PADDING + 1, (2, len(chosen)), generator=generator)
+            down, right = shift.to(self.device)
+            flip = (torch.rand(len(chosen), generator=generator) < 0.5).to(self.device)
+            cropped = crops[here, :, down, right]
+            images = torch.where(flip.view(-1, 1, 1, 1), cropped.flip(-1), cropped)
+            yield self._normalised(images), labels[here]
+
+    def _crops(self) -> Tensor:
+        """A view [n, channels, shifts down, shifts right, h, w] of the padded training images."""
+        pixels, _ = self.train
+        height, width = pixels.shape[-2:]
+        padded = F.pad(pixels, (PADDING,) * 4)
+        return padded.unfold(2, height, 1).unfold(3, width, 1)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross-entropy, in nats."""
+        images, labels = batch
+        return F.cross_entropy(model(images).float(), labels)
+
+    def evaluate(self, model: nn.Module) -> dict[tuple[str, str], float]:
+        """Accuracy in percent and mean cross-entropy in nats on the validation and test sets."""
+        values = {}
+        for split, (pixels, labels) in self.held_out.items():
+            parts = torch.split(pixels, EVALUATION_BATCH)
+            logits = torch.cat([model(self._normalised(part)).float() for part in parts])
+            right = (logits.argmax(dim=1) == labels).float().mean()
+            values[split, "accuracy"] = 100 * right.item()
+            values[split, "loss"] = F.cross_entropy(logits, labels).item()
+        return values
+
+
+def _split(available: int, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and of the validation images; the same for every run."""
+    train, validation = run.setting("train_images"), run.setting("validation_images")
+    if train + validation > available:
+        raise UserError(
+            f"{train} training and {validation} validation images are asked for, but the "
+            f"training set has {available}; ask for fewer"
+        )
+    order = np.random.default_rng(0).permutation(available)
+    return order[:train], order[available - validation :]

@@ -1,0 +1,164 @@
+"""From claims and records to verdicts: the statistics, once.
+
+A claim is a list of parts, each a number that the records give once a seed and that must lie on one
+side of a threshold. The part holds if the whole 95 % interval of its mean (Student's t over seeds)
+lies on that side, fails if the whole interval lies on the other, and is undecided otherwise. The
+claim is *reproduced* if every part holds, *contradicted* if every part fails, *partly* reproduced
+if some hold, and *inconclusive* otherwise. With fewer than three seeds nothing is decided, except
+where the number has no randomness in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import pandas as pd
+from scipy import stats
+
+Status = Literal["reproduced", "partly", "contradicted", "inconclusive", "not run"]
+MIN_SEEDS = 3
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a statistic sees: one row a run, and the runs' curves. Both may be empty."""
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Part:
+    """A number that must lie on one `side` of `threshold`.
+
+    Attributes
+    ----------
+    label
+        What the number is, with its unit: it heads the estimate in every table.
+    statistic
+        Records -> one value a seed. It raises `KeyError` or gives nothing where records lack.
+    threshold, side
+        Fixed before the runs are.
+    exact
+        True where the number has no randomness in it: one value then decides.
+    """
+
+    label: str
+    statistic: Callable[[Records], pd.Series]
+    threshold: float = 0.0
+    side: Literal["above", "below"] = "above"
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, the number it gives, and what would have to be true of ours.
+
+    A claim without parts belongs to an artifact that is not built yet: it is "not run".
+    """
+
+    id: str
+    text: str
+    paper_value: str
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of a part over seeds, its interval, and whether the part holds."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    n: int
+    threshold: float
+    side: Literal["above", "below"]
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one claim at one scale, and the runs that it rests on."""
+
+    artifact: str
+    claim: str
+    text: str
+    paper_value: str
+    status: Status
+    scale: str | None
+    estimates: tuple[Estimate, ...]
+    run_ids: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """Seeds behind the weakest part."""
+        return min((estimate.n for estimate in self.estimates), default=0)
+
+
+def judge(artifact: str, claim: Claim, records: Records, scale: str | None) -> Verdict:
+    """Judge a claim by the records of one scale; empty records give "not run"."""
+    estimates: tuple[Estimate, ...] = ()
+    if len(records.runs):
+        estimates = tuple(_estimate(part, records) for part in claim.parts)
+    decided = [estimate for estimate in estimates if estimate.n]
+    ids = tuple(sorted(records.runs["run_id"])) if decided else ()
+    return Verdict(
+        artifact=artifact,
+        claim=claim.id,
+        text=claim.text,
+        paper_value=claim.paper_value,
+        status=_status([estimate.holds for estimate in estimates]) if decided else "not run",
+        scale=scale if decided else None,
+        estimates=estimates if decided else (),
+        run_ids=ids,
+    )
+
+
+def _status(holds: Sequence[bool | None]) -> Status:
+    if all(one is True for one in holds):
+        return "reproduced"
+    if all(one is False for one in holds):
+        return "contradicted"
+    return "partly" if any(one is True for one in holds) else "inconclusive"
+
+
+def _estimate(part: Part, records: Records) -> Estimate:
+    try:
+        values = part.statistic(records).dropna()
+    except KeyError:
+        values = pd.Series(dtype=float)
+    low, high = interval(values)
+    holds: bool | None = None
+    if part.exact and len(values):
+        low = high = float(values.mean())
+    if part.exact or len(values) >= MIN_SEEDS:
+        above = True if low > part.threshold else False if high < part.threshold else None
+        holds = above if above is None or part.side == "above" else not above
+    mean = float(values.mean()) if len(values) else math.nan
+    return Estimate(part.label, mean, low, high, len(values), part.threshold, part.side, holds)
+
+
+def interval(values: pd.Series) -> tuple[float, float]:
+    """Student's 95 % interval of the mean; infinitely wide for fewer than two values."""
+    n = len(values)
+    if n < 2:
+        return -math.inf, math.inf
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def to_json(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as JSON: a list of objects, infinite and missing numbers as null."""
+    rows = [{**asdict(verdict), "n": verdict.n} for verdict in verdicts]
+    for row in rows:
+        for estimate in row["estimates"]:
+            for key in ("value", "low", "high"):
+                if not math.isfinite(estimate[key]):
+                    estimate[key] = None
+    return json.dumps(rows, indent=2)
