@@ -25,7 +25,7 @@ MADE_FROM = (*COMPUTED_WITH, "book", "_config.yml", "tools/book.py")
 
 
 def sources(root: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the files that `names` are or hold, in a fixed order, without hidden files or caches."""
+    """Yield the files that `names` are or hold, in a fixed order; not hidden ones or caches."""
     for name in names:
         path = root / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -80,8 +80,9 @@ def build_html(*, force: bool) -> int:
 
 def is_notebook(page: Path) -> bool:
     """Tell whether a Markdown page names a kernel in its header, so that its cells can run."""
-    _, header, *_ = [*page.read_text(encoding="utf-8").split("---\n", 2), ""]
-    return "kernelspec:" in header
+    before, _, rest = page.read_text(encoding="utf-8").partition("---\n")
+    header = rest.partition("\n---\n")[0]
+    return not before and "kernelspec:" in header
 
 
 def build_notebooks() -> int:
