@@ -18,13 +18,13 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from radam_core.rectification import r, rho_inf
+from radam_core.rectification import Rectification, natural_threshold, r, rho_inf
 
 __all__ = [
     "CosineDecay",
@@ -167,17 +167,15 @@ class RectifiedWarmup(Factor):
     """
 
     beta2: float
-    method: Literal["first-order", "exact"] = "first-order"
+    method: Rectification = "first-order"
 
     def __post_init__(self) -> None:
         _check_beta2(self.beta2)
-        thresholds = {"first-order": 4.0, "exact": 2.0}  # below: Eq. 5, Eq. 2 diverge
-        if self.method not in thresholds:
-            raise ValueError(f'method={self.method!r} is unknown; use "first-order" or "exact"')
-        if rho_inf(self.beta2) <= thresholds[self.method]:
+        threshold = natural_threshold(self.method)
+        if rho_inf(self.beta2) <= threshold:
             raise ValueError(
                 f"beta2={self.beta2} gives rho_inf={rho_inf(self.beta2):g} <= threshold "
-                f"{thresholds[self.method]:g}: the warmup would never start; use a larger beta2"
+                f"{threshold:g}: the warmup would never start; use a larger beta2"
             )
 
     def _at(self, t: int) -> float:
@@ -289,7 +287,7 @@ class Delayed(Factor):
 
     Two uses: a decay that begins where a warmup ends,
     ``LinearWarmup(4000)`` with ``Delayed(LinearDecay(66_000), 4000)``, and any schedule for
-    :class:`radam_core.DelayedAdam`, which counts its updates after the delay.
+    :class:`radam_core.delayed_adam.DelayedAdam`, which counts its updates after the delay.
 
     Parameters
     ----------

@@ -59,6 +59,15 @@ def test_the_smallest_number_is_not_zero() -> None:
     assert log_histogram([smallest]).below == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_numbers_are_counted_in_single(dtype: torch.dtype) -> None:
+    x = torch.tensor([0.0, 6e-8, 1e-4, 0.3, 1.0, 1000.0, 6e4], dtype=dtype)
+    # Edges as fine as these do not exist in half precision.
+    bins = LogBins(-16, 16, 32_000)
+    assert log_histogram([x], bins) == log_histogram([x.float()], bins)
+    assert log_histogram([x], bins).counts.max() == 1
+
+
 def test_any_shape_and_layout() -> None:
     x = torch.arange(24.0).reshape(2, 3, 4)
     expected = log_histogram([x.flatten()], BINS)

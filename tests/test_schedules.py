@@ -108,8 +108,9 @@ def test_rectified_warmup_is_the_rectification() -> None:
 
 
 def test_exponential_warmup_keeps_its_digits_where_beta2_is_close_to_1() -> None:
-    beta2 = 1 - 2.0**-50
-    assert UntunedExponentialWarmup(beta2)(1) == pytest.approx(2.0**-50, rel=1e-14)
+    x = 2.0**-30  # 1 - beta2, exactly
+    expected = x - x**2 / 2  # 1 - exp(-x) but for x^3 / 6
+    assert UntunedExponentialWarmup(1 - x)(1) == pytest.approx(expected, rel=1e-14, abs=0)
 
 
 def test_numpy_integers_are_update_numbers_and_fractions_are_not() -> None:
