@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments import report
-from experiments.artifact import Artifact, artifacts, find, verdicts
+from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Run
@@ -110,13 +110,6 @@ def show(arguments: argparse.Namespace) -> None:
         path = arguments.out or Path("_build/figures") / f"{artifact.id}-{scale}.svg"
         style.save(artifact.draw(records), path)
         print(f"\nfigure in {path}")
-
-
-def best_scale(artifact: Artifact, store: Store) -> str:
-    """The largest scale with records, or the smallest that the artifact has."""
-    known = [scale for scale in reversed(SCALES) if scale in artifact.runs]
-    recorded = (scale for scale in known if not artifact.records(scale, store).runs.empty)
-    return next(recorded, known[-1] if known else SCALES[0])
 
 
 def show_verdicts(arguments: argparse.Namespace) -> None:

@@ -137,3 +137,10 @@ def verdicts(store: Store | None = None, only: Iterable[Artifact] | None = None)
     """The verdict on every claim, artifact by artifact."""
     chosen = artifacts().values() if only is None else only
     return [one for artifact in chosen for one in artifact.verdicts(store or Store())]
+
+
+def best_scale(artifact: Artifact, store: Store) -> str:
+    """The largest scale with records, or the smallest that the artifact has."""
+    known = [scale for scale in reversed(SCALES) if scale in artifact.runs]
+    recorded = (scale for scale in known if not artifact.records(scale, store).runs.empty)
+    return next(recorded, known[-1] if known else SCALES[0])

@@ -36,7 +36,9 @@ class Places:
         return self.store.root / ".checkpoints" / f"{run.id}.pt"
 
 
-def launch(runs: Sequence[tuple[str, Run]], places: Places, jobs: int = 1) -> list[Result]:
+def launch(
+    runs: Sequence[tuple[str, Run]], places: Places, jobs: int = 1, quiet: bool = False
+) -> list[Result]:
     """Carry out the runs that are not recorded yet, and record each as it ends.
 
     Parameters
@@ -47,6 +49,8 @@ def launch(runs: Sequence[tuple[str, Run]], places: Places, jobs: int = 1) -> li
         Where.
     jobs
         How many processes work side by side; on the CPU they share the cores.
+    quiet
+        Show no progress.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def launch(runs: Sequence[tuple[str, Run]], places: Places, jobs: int = 1) -> li
     with places.store.writing():
         pass
     done: list[Result] = []
-    with _Progress(len(outstanding)) as progress:
+    with _Progress(len(outstanding), quiet) as progress:
         for result in _results(list(outstanding), places, jobs, progress.report):
             places.store.add(result, outstanding[result.run])
             places.checkpoint(result.run).unlink(missing_ok=True)
@@ -139,9 +143,9 @@ def _forwarding(messages: Any, report: Reporter) -> Iterator[None]:
 class _Progress:
     """One bar for all the runs, with the loss and the learning rate of the latest report."""
 
-    def __init__(self, runs: int) -> None:
+    def __init__(self, runs: int, quiet: bool) -> None:
         layout = "{l_bar}{bar}| {n:.1f}/{total} runs, {elapsed} gone, {remaining} left{postfix}"
-        self.bar = tqdm(total=runs, bar_format=layout, mininterval=0.5)
+        self.bar = tqdm(total=runs, bar_format=layout, mininterval=0.5, disable=quiet)
         self.share: dict[Run, float] = {}
 
     def __enter__(self) -> _Progress:

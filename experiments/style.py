@@ -20,7 +20,7 @@ COLOURS = {"SGD": "#d98c00", "Adam": "#0083c9", "RAdam": "#d1495b", "Adam-2k": "
 
 EXACT, FIRST_ORDER, PLAIN = COLOURS["RAdam"], COLOURS["Adam"], GREY
 PALETTE = sns.color_palette(["#0083c9", "#d98c00", "#00a07a", "#d1495b", "#8a6fc0", "#7a7f87"])
-SEQUENCE = "flare"
+SEQUENCE = "blend:#e8a33d,#d1495b,#8a6fc0"
 """Palettes for unordered and for ordered series."""
 
 WIDTH = 8.0

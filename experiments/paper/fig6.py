@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper._cifar10 import ARMS, DEVIATIONS, RUNS, epochs, spread
+from experiments.paper._cifar10 import ARMS, DEVIATIONS, LEARNING_RATES, RUNS, epochs, spread
 from experiments.verdict import Claim, Part, Records
 
 CLAIMS = (
@@ -54,8 +54,8 @@ def draw(records: Records) -> Figure:
             tests[tests["optimizer"] == arm.name],
             x="epoch",
             y="value",
-            hue="lr",
-            hue_norm=None,
+            hue=tests["lr"].map("{:g}".format),
+            hue_order=[f"{lr:g}" for lr in LEARNING_RATES],
             palette=style.SEQUENCE,
             errorbar=lambda values: (values.min(), values.max()),
             legend="full" if panel is axes[-1] else False,

@@ -68,13 +68,14 @@ def draw(records: Records) -> Figure:
     """Three panels: plain, rectified as in the paper, rectified exactly; mean over seeds."""
     figure, axes = style.panels(3, sharey=True)
     titles = {"plain": "plain", "first-order": "rectified, Eq. 5", "exact": "rectified, Eq. 2"}
+    means = records.curves["mu"].nunique()
     for panel, (split, title) in zip(axes, titles.items(), strict=True):
         sns.lineplot(
             records.curves[records.curves["split"] == split],
             x="step",
             y="value",
             hue=records.curves["mu"].map("{:g}".format),
-            palette=style.PALETTE,
+            palette=style.PALETTE[:means],
             errorbar=None,
             legend=panel is axes[0],
             ax=panel,

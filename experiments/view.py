@@ -1,0 +1,109 @@
+"""What the notebooks call: an artifact's figure, tables, verdicts and numbers, from its records.
+
+`artifact` glues everything under names that the text can use, so that no number of a run is ever
+typed: ``fig6-figure``, ``fig6-scale``, ``fig6-seeds``; for a claim ``fig6.robust`` its verdict,
+and ``fig6.robust-1``, ``fig6.robust-2`` ... its estimates with their intervals.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from myst_nb import glue
+
+from experiments import report, style
+from experiments.artifact import Artifact, best_scale, find, verdicts
+from experiments.record import Store
+from experiments.spec import Run
+
+
+def artifact(name: str, scale: str | None = None) -> None:
+    """Glue an artifact's figure, scale, number of seeds, verdicts and estimates.
+
+    Parameters
+    ----------
+    name
+        Its id.
+    scale
+        Which records to draw; the largest scale that has some, if not given.
+    """
+    style.use()
+    set_matplotlib_formats("svg")
+    found, store = find(name), Store()
+    scale = scale or best_scale(found, store)
+    records = found.records(scale, store)
+    glue(f"{name}-scale", scale, display=False)
+    glue(f"{name}-seeds", str(records.runs["seed"].nunique()), display=False)
+    for verdict in found.verdicts(store):
+        glue(verdict.claim, verdict.status, display=False)
+        for number, estimate in enumerate(verdict.estimates, 1):
+            glue(f"{verdict.claim}-{number}", report.with_interval(estimate), display=False)
+    if found.draw is not None:
+        glue(f"{name}-figure", found.draw(records))
+
+
+def table(name: str, scale: str | None = None) -> Markdown:
+    """An artifact's own table."""
+    found, store = find(name), Store()
+    if found.tabulate is None:
+        raise ValueError(f"{name} has no table; use artifact({name!r}) for its figure")
+    frame = found.tabulate(found.records(scale or best_scale(found, store), store))
+    return Markdown(report.markdown(frame.rename(columns=str).reset_index()))
+
+
+def judged(*names: str) -> Markdown:
+    """The verdicts on some artifacts, or on all."""
+    return Markdown(
+        report.markdown(report.table(verdicts(only=[find(name) for name in names] or None)))
+    )
+
+
+def deviations(name: str, scale: str | None = None) -> Markdown:
+    """On what, and why, the runs differ from the paper's."""
+    found = find(name)
+    scale = scale or best_scale(found, Store())
+    rows = [
+        {
+            "what": f"`{deviation.axis}`",
+            "the paper": deviation.paper,
+            "here": on_axis(found.at(scale), deviation.axis),
+            "why": deviation.reason,
+        }
+        for deviation in found.deviations.get(scale, ())
+    ]
+    return Markdown(
+        report.markdown(pd.DataFrame(rows, columns=["what", "the paper", "here", "why"]))
+    )
+
+
+def on_axis(runs: tuple[Run, ...], axis: str) -> str:
+    """What some runs have on an axis."""
+    return ", ".join(dict.fromkeys(str(run.axes().get(axis, "none")) for run in runs))
+
+
+def live(name: str, figure: str | None = None) -> None:
+    """Run an artifact here and now at the smoke scale, and glue its figure as ``NAME-live``.
+
+    Parameters
+    ----------
+    name
+        Its id; it must have runs at the smoke scale.
+    figure
+        The name to glue under, if another.
+    """
+    from experiments import launch  # only the live cells need torch
+
+    style.use()
+    set_matplotlib_formats("svg")
+    found: Artifact = find(name)
+    if found.draw is None:
+        raise ValueError(f"{name} draws no figure")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        places = launch.Places(store, data_root=Path("data"))
+        launch.launch([("smoke", run) for run in found.at("smoke")], places, quiet=True)
+        glue(figure or f"{name}-live", found.draw(found.records("smoke", store)))
