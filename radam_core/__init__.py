@@ -1,8 +1,8 @@
 """RAdam for PyTorch: the optimizer of the paper, its variants, and the mathematics behind it.
 
 The optimizers are at hand here; the rest is in the modules: ``rectification`` (rho and r),
-``variance`` (of the adaptive learning rate), ``schedules`` (warmups and decays), ``probes`` (what an
-optimizer does to the weights).
+``variance`` (of the adaptive learning rate), ``schedules`` (warmups and decays), ``probes`` (what
+an optimizer does to the weights).
 """
 
 from radam_core import delayed_adam, probes, radam, rectification, schedules, variance

@@ -210,8 +210,10 @@ class RAdam(Optimizer):
     that they lack stay as they are here, those that they have are taken over. Each parameter
     counts its own updates. A complex parameter is treated as two real ones.
 
-    In float16 the second moment of a gradient below about 1e-3 underflows; elements where it is
-    zero do not move. Keep parameters in float32, or use bfloat16.
+    The moments have the parameter's type, and 16 bits are few for them. In bfloat16 a factor of
+    0.999 rounds to 1, so that the second moment never fades; in float16 the squares of gradients
+    below about 1e-3 vanish, and elements where the second moment is zero do not move. Rather keep
+    parameters in float32 and compute in 16 bits (``torch.autocast``).
     """
 
     def __init__(
