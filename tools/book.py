@@ -89,11 +89,13 @@ def build_notebooks() -> int:
     """Execute every chapter and write it as .ipynb to _build/notebooks. Return the exit status."""
     target = BUILD / "notebooks"
     shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     for page in filter(is_notebook, sorted((ROOT / "book").glob("*.md"))):
         notebook = target / page.with_suffix(".ipynb").name
         print(f"executing {page.relative_to(ROOT)}", flush=True)
         command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--execute"]
-        status = subprocess.run([*command, "--output", notebook, page], cwd=ROOT).returncode
+        command += ["--run-path", str(page.parent), "--output", str(notebook), str(page)]
+        status = subprocess.run(command, cwd=ROOT).returncode
         if status:
             return status
         print(f"wrote {notebook.relative_to(ROOT)}")
