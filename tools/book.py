@@ -7,6 +7,7 @@ pinned packages are those they were made with; otherwise every notebook is execu
 
 import argparse
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
@@ -48,6 +49,20 @@ def is_current(stamp: Path, state: str) -> bool:
     return stamp.is_file() and stamp.read_text() == state
 
 
+def notebook_environment() -> dict[str, str]:
+    """Return the environment of the notebooks: without the user's own IPython settings."""
+    profile = BUILD / "ipython" / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    # Kernels warn that they talk without encryption; here they talk to this machine alone.
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 'ERROR'\n")
+    return {**os.environ, "IPYTHONDIR": str(profile.parent)}
+
+
+def execute(command: list[str]) -> int:
+    """Run a program that executes notebooks; return its exit status."""
+    return subprocess.run(command, cwd=ROOT, env=notebook_environment()).returncode
+
+
 def build_html(*, force: bool) -> int:
     """Build the static book; every warning is an error. Return the exit status."""
     index = HTML / "index.html"
@@ -68,8 +83,7 @@ def build_html(*, force: bool) -> int:
     shutil.rmtree(HTML, ignore_errors=True)
     start = time.monotonic()
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    options = ["--all", "-W", "-n", "--keep-going"]
-    status = subprocess.run([jupyter_book, "build", "book", *options], cwd=ROOT).returncode
+    status = execute([str(jupyter_book), "build", "book", "--all", "-W", "-n", "--keep-going"])
     if status or not index.is_file():
         print("The book was not built: the errors and warnings above say why.", file=sys.stderr)
         return status or 1
@@ -95,8 +109,7 @@ def build_notebooks() -> int:
         print(f"executing {page.relative_to(ROOT)}", flush=True)
         command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--execute"]
         command += ["--run-path", str(page.parent), "--output", str(notebook), str(page)]
-        status = subprocess.run(command, cwd=ROOT).returncode
-        if status:
+        if status := execute(command):
             return status
         print(f"wrote {notebook.relative_to(ROOT)}")
     return 0
