@@ -3,7 +3,8 @@
 # The newest supported Python that runs here: a launcher may be on the path and yet start nothing.
 # Another one can be named: make env PYTHON=/path/to/python3
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; exit; }; \
+	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+		2>/dev/null && { echo "$$p"; exit; }; \
 	done; echo python3)
 PY := .venv/bin/python
 READY := .venv/.ready
