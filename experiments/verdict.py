@@ -1,8 +1,8 @@
 """From claims and records to verdicts: the statistics, once.
 
-A claim is a list of parts, each a number that the records give once a seed and that must lie on one
-side of a threshold. The part holds if the whole 95 % interval of its mean (Student's t over seeds)
-lies on that side, fails if the whole interval lies on the other, and is undecided otherwise. The
+A claim is a list of parts, each a number that the records give once a seed and that must lie
+between two bounds. The part holds if the whole 95 % interval of its mean (Student's t over seeds)
+lies between them, fails if the whole interval lies outside, and is undecided otherwise. The
 claim is *reproduced* if every part holds, *contradicted* if every part fails, *partly* reproduced
 if some hold, and *inconclusive* otherwise. With fewer than three seeds nothing is decided, except
 where the number has no randomness in it.
@@ -34,7 +34,7 @@ class Records:
 
 @dataclass(frozen=True)
 class Part:
-    """A number that must lie on one `side` of `threshold`.
+    """A number that must lie above one bound and below another.
 
     Attributes
     ----------
@@ -42,16 +42,16 @@ class Part:
         What the number is, with its unit: it heads the estimate in every table.
     statistic
         Records -> one value a seed. It raises `KeyError` or gives nothing where records lack.
-    threshold, side
-        Fixed before the runs are.
+    above, below
+        The bounds, fixed before the runs are.
     exact
         True where the number has no randomness in it: one value then decides.
     """
 
     label: str
     statistic: Callable[[Records], pd.Series]
-    threshold: float = 0.0
-    side: Literal["above", "below"] = "above"
+    above: float = -math.inf
+    below: float = math.inf
     exact: bool = False
 
 
@@ -77,8 +77,8 @@ class Estimate:
     low: float
     high: float
     n: int
-    threshold: float
-    side: Literal["above", "below"]
+    above: float
+    below: float
     holds: bool | None
 
 
@@ -134,14 +134,20 @@ def _estimate(part: Part, records: Records) -> Estimate:
     except KeyError:
         values = pd.Series(dtype=float)
     low, high = interval(values)
-    holds: bool | None = None
     if part.exact and len(values):
         low = high = float(values.mean())
+    holds: bool | None = None
     if part.exact or len(values) >= MIN_SEEDS:
-        above = True if low > part.threshold else False if high < part.threshold else None
-        holds = above if above is None or part.side == "above" else not above
+        holds = _between(low, high, part.above, part.below)
     mean = float(values.mean()) if len(values) else math.nan
-    return Estimate(part.label, mean, low, high, len(values), part.threshold, part.side, holds)
+    return Estimate(part.label, mean, low, high, len(values), part.above, part.below, holds)
+
+
+def _between(low: float, high: float, above: float, below: float) -> bool | None:
+    """Whether an interval lies between two bounds; None where it lies across one."""
+    if low > above and high < below:
+        return True
+    return False if high < above or low > below else None
 
 
 def interval(values: pd.Series) -> tuple[float, float]:
@@ -158,7 +164,7 @@ def to_json(verdicts: Sequence[Verdict]) -> str:
     rows = [{**asdict(verdict), "n": verdict.n} for verdict in verdicts]
     for row in rows:
         for estimate in row["estimates"]:
-            for key in ("value", "low", "high"):
+            for key in ("value", "low", "high", "above", "below"):
                 if not math.isfinite(estimate[key]):
                     estimate[key] = None
     return json.dumps(rows, indent=2)

@@ -20,10 +20,12 @@ CLAIMS = (
             Part(
                 "Adam's spread of test accuracy over the learning rates minus RAdam's, points",
                 lambda records: spread(records.runs, "adam") - spread(records.runs, "radam"),
+                above=0.0,
             ),
             Part(
                 "SGD's spread of test accuracy over the learning rates minus RAdam's, points",
                 lambda records: spread(records.runs, "sgd") - spread(records.runs, "radam"),
+                above=0.0,
             ),
         ),
     ),
@@ -35,8 +37,7 @@ CLAIMS = (
             Part(
                 "RAdam's spread of test accuracy over the learning rates, points",
                 lambda records: spread(records.runs, "radam"),
-                threshold=2.0,
-                side="below",
+                below=2.0,
             ),
         ),
     ),

@@ -24,14 +24,13 @@ CLAIMS = (
             Part(
                 "share of the range of rho on which Eq. 5 is within 10 % of Eq. 2",
                 lambda records: records.runs.set_index("seed")["share_within_tenth"],
-                threshold=0.9,
+                above=0.9,
                 exact=True,
             ),
             Part(
                 "largest ratio of Eq. 5 to Eq. 2",
                 lambda records: records.runs.set_index("seed")["largest_ratio"],
-                threshold=1.1,
-                side="below",
+                below=1.1,
                 exact=True,
             ),
         ),
@@ -44,7 +43,7 @@ CLAIMS = (
             Part(
                 "Eq. 2 at rho = 5 over Eq. 2 at rho = 500",
                 lambda records: records.runs.set_index("seed")["fall"],
-                threshold=100.0,
+                above=100.0,
                 exact=True,
             ),
         ),

@@ -31,14 +31,10 @@ def _metric(records: Records, name: str, mu: float) -> pd.Series:
     return runs[runs["mu"] == mu].set_index("seed")[name]
 
 
-def _parts(label: str, name: str, threshold: float, side: str) -> tuple[Part, ...]:
+def _parts(label: str, name: str, **bounds: float) -> tuple[Part, ...]:
+    """The same part for every mean of the gradient."""
     return tuple(
-        Part(
-            f"{label}, g ~ N({mu:g}, 1)",
-            functools.partial(_metric, name=name, mu=mu),
-            threshold=threshold,
-            side="above" if side == "above" else "below",
-        )
+        Part(f"{label}, g ~ N({mu:g}, 1)", functools.partial(_metric, name=name, mu=mu), **bounds)
         for mu in MEANS
     )
 
@@ -48,7 +44,7 @@ CLAIMS = (
         "fig9.large",
         "The variance of the adaptive learning rate is far larger in the first updates",
         "by eye: two to three orders of magnitude",
-        _parts("highest over lowest variance, updates 5 to 6000", "plain_fall", 100.0, "above"),
+        _parts("highest over lowest variance, updates 5 to 6000", "plain_fall", above=100.0),
     ),
     Claim(
         "fig9.flat",
@@ -57,8 +53,7 @@ CLAIMS = (
         _parts(
             "highest over lowest rectified variance, updates 5 to 6000",
             "first-order_range",
-            10.0,
-            "below",
+            below=10.0,
         ),
     ),
 )

@@ -25,6 +25,7 @@ CLAIMS = (
             Part(
                 "RAdam's test accuracy minus Adam's, each at its best learning rate, points",
                 lambda records: _lead(records, "adam"),
+                above=0.0,
             ),
         ),
     ),
@@ -36,7 +37,7 @@ CLAIMS = (
             Part(
                 "RAdam's test accuracy minus SGD's, each at its best learning rate, points",
                 lambda records: _lead(records, "sgd"),
-                threshold=-0.5,
+                above=-0.5,
             ),
         ),
     ),

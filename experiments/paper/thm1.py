@@ -25,7 +25,7 @@ CLAIMS = (
                 "largest relative step of Eq. 2 between neighbours of a grid of 20,000 rho "
                 "from 2.001 to 1e8",
                 lambda records: records.runs.set_index("seed")["largest_relative_step"],
-                side="below",
+                below=0.0,
                 exact=True,
             ),
         ),
