@@ -31,27 +31,47 @@ def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "ours": ours(verdict.estimates),
             "verdict": MARKS[verdict.status],
             "scale": verdict.scale or "",
-            "seeds": str(verdict.n) if verdict.scale else "",
+            "seeds": _seeds(verdict),
         }
         for verdict in verdicts
     ]
     return pd.DataFrame(rows)
 
 
+def _seeds(verdict: Verdict) -> str:
+    if verdict.scale is None:
+        return ""
+    return "exact" if all(map(is_exact, verdict.estimates)) else str(verdict.n)
+
+
 def ours(estimates: Sequence[Estimate]) -> str:
     """The estimates in short: each with its interval, or their range where they are many."""
     if len(estimates) <= 2:
-        return "; ".join(with_interval(estimate) for estimate in estimates)
+        return "; ".join(f"{one.label}: {with_interval(one)}" for one in estimates)
     values = [estimate.value for estimate in estimates if not math.isnan(estimate.value)]
     holding = sum(estimate.holds is True for estimate in estimates)
-    return f"{min(values):.3g} to {max(values):.3g}; {holding} of {len(estimates)} parts hold"
+    label, _, _ = estimates[0].label.partition(", ")  # what follows tells the parts apart
+    return (
+        f"{label}: {number(min(values))} to {number(max(values))}; "
+        f"{holding} of {len(estimates)} within bounds"
+    )
 
 
 def with_interval(estimate: Estimate) -> str:
     """Such as "0.84 [0.51, 1.17]"; the number alone where it has no interval."""
-    if not math.isfinite(estimate.low) or estimate.low == estimate.high:
-        return f"{estimate.value:.3g}"
-    return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
+    if not math.isfinite(estimate.low) or is_exact(estimate):
+        return number(estimate.value)
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
+def is_exact(estimate: Estimate) -> bool:
+    """Whether the number has no randomness in it."""
+    return estimate.low == estimate.high
+
+
+def number(value: float) -> str:
+    """Three significant digits, and no power of ten where the thousands are few."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def markdown(rows: pd.DataFrame) -> str:

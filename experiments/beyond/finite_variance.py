@@ -24,7 +24,7 @@ def _ratio(records: Records, rho: float) -> pd.Series:
 
 
 def _within(rho: float) -> Part:
-    label = f"simulated variance over Eq. 2 at rho = {rho:g}"
+    label = f"simulated variance / Eq. 2, rho = {rho:g}"
     return Part(label, functools.partial(_ratio, rho=rho), above=0.9, below=1.1)
 
 

@@ -31,12 +31,12 @@ CLAIMS = (
         "by eye",
         (
             Part(
-                "Adam's training loss minus RAdam's, mean over all updates, nats",
+                "Adam's mean training loss minus RAdam's, nats",
                 lambda records: _mean_loss(records, "adam") - _mean_loss(records, "radam"),
                 above=0.0,
             ),
             Part(
-                "Adam's training loss minus RAdam's, last epoch, nats",
+                "in the last epoch, nats",
                 lambda records: _final_loss(records, "adam") - _final_loss(records, "radam"),
                 above=0.0,
             ),

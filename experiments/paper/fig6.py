@@ -18,12 +18,12 @@ CLAIMS = (
         "by eye: RAdam's four curves lie close together, the others' spread",
         (
             Part(
-                "Adam's spread of test accuracy over the learning rates minus RAdam's, points",
+                "Adam's spread of test accuracy minus RAdam's, points",
                 lambda records: spread(records.runs, "adam") - spread(records.runs, "radam"),
                 above=0.0,
             ),
             Part(
-                "SGD's spread of test accuracy over the learning rates minus RAdam's, points",
+                "SGD's minus RAdam's, points",
                 lambda records: spread(records.runs, "sgd") - spread(records.runs, "radam"),
                 above=0.0,
             ),
@@ -35,7 +35,7 @@ CLAIMS = (
         "by eye: the four curves overlap",
         (
             Part(
-                "RAdam's spread of test accuracy over the learning rates, points",
+                "RAdam's spread of test accuracy, points",
                 lambda records: spread(records.runs, "radam"),
                 below=2.0,
             ),

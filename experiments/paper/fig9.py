@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pandas as pd
 import seaborn as sns
@@ -31,10 +32,17 @@ def _metric(records: Records, name: str, mu: float) -> pd.Series:
     return runs[runs["mu"] == mu].set_index("seed")[name]
 
 
-def _parts(label: str, name: str, **bounds: float) -> tuple[Part, ...]:
+def _parts(
+    label: str, name: str, above: float = -math.inf, below: float = math.inf
+) -> tuple[Part, ...]:
     """The same part for every mean of the gradient."""
     return tuple(
-        Part(f"{label}, g ~ N({mu:g}, 1)", functools.partial(_metric, name=name, mu=mu), **bounds)
+        Part(
+            f"{label}, g ~ N({mu:g}, 1)",
+            functools.partial(_metric, name=name, mu=mu),
+            above=above,
+            below=below,
+        )
         for mu in MEANS
     )
 
@@ -44,14 +52,14 @@ CLAIMS = (
         "fig9.large",
         "The variance of the adaptive learning rate is far larger in the first updates",
         "by eye: two to three orders of magnitude",
-        _parts("highest over lowest variance, updates 5 to 6000", "plain_fall", above=100.0),
+        _parts("highest / lowest variance over updates 5 to 6000", "plain_fall", above=100.0),
     ),
     Claim(
         "fig9.flat",
         "Rectified, the variance is nearly constant",
         "by eye: nearly flat",
         _parts(
-            "highest over lowest rectified variance, updates 5 to 6000",
+            "highest / lowest rectified variance over updates 5 to 6000",
             "first-order_range",
             below=10.0,
         ),
