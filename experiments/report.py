@@ -38,6 +38,12 @@ def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def summary(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """The table in short: the claims, the verdicts, and what they rest on."""
+    rows = table(verdicts)
+    return rows.drop(columns=["the paper", "ours"])
+
+
 def _seeds(verdict: Verdict) -> str:
     if verdict.scale is None:
         return ""
@@ -91,7 +97,7 @@ def plain(rows: pd.DataFrame) -> str:
 
 
 def refreshed(text: str, verdicts: Sequence[Verdict]) -> str:
-    """A document with the verdict table between its two markers made anew.
+    """A document with the summary of the verdicts between its two markers made anew.
 
     Raises
     ------
@@ -102,9 +108,9 @@ def refreshed(text: str, verdicts: Sequence[Verdict]) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise UserError(f"the document needs the lines {BEGIN} and {END} around its verdict table")
-    return f"{before}{BEGIN}\n{markdown(table(verdicts))}{END}{after}"
+    return f"{before}{BEGIN}\n{markdown(summary(verdicts))}{END}{after}"
 
 
 def refresh(path: Path, verdicts: Sequence[Verdict]) -> None:
-    """Write the verdict table into a document."""
+    """Write the summary of the verdicts into a document."""
     path.write_text(refreshed(path.read_text(), verdicts))
