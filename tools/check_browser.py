@@ -9,7 +9,9 @@ must have arrived, and the page must not scroll sideways.
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -153,7 +155,13 @@ def opened(command: str) -> Iterator[Tab]:
         options += ["--no-first-run", "--disable-background-networking", "--disable-extensions"]
         options += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
         options += [f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
-        process = subprocess.Popen([command, *options], stderr=subprocess.DEVNULL)
+        # The command may be a script around the browser: a session of their own ends them together.
+        process = subprocess.Popen(
+            [command, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             socket = WebSocket()
             socket.settimeout(PATIENCE)
@@ -161,7 +169,7 @@ def opened(command: str) -> Iterator[Tab]:
             socket.connect(address, suppress_origin=True, http_no_proxy=["127.0.0.1"])
             yield Tab(socket)
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait()
 
 
