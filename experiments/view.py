@@ -52,7 +52,23 @@ def table(name: str, scale: str | None = None) -> Markdown:
     if found.tabulate is None:
         raise ValueError(f"{name} has no table; use artifact({name!r}) for its figure")
     frame = found.tabulate(found.records(scale or best_scale(found, store), store))
-    return Markdown(report.markdown(frame.rename(columns=str).reset_index()))
+    return shown(frame.rename(columns=str).reset_index())
+
+
+def metrics(name: str, by: str, scale: str | None = None) -> pd.DataFrame:
+    """Mean over seeds of an artifact's metrics, one row for each value of the axis `by`."""
+    found, store = find(name), Store()
+    runs = found.records(scale or best_scale(found, store), store).runs
+    return runs.groupby(by).mean(numeric_only=True)
+
+
+def shown(frame: pd.DataFrame) -> Markdown:
+    """A table without its index, its numbers in three digits."""
+    return Markdown(report.markdown(frame.map(_cell)))
+
+
+def _cell(value: object) -> object:
+    return report.number(value) if isinstance(value, float) else value
 
 
 def judged(*names: str) -> Markdown:
