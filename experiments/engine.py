@@ -147,6 +147,7 @@ class _Training:
             bad = next((i for i, loss in enumerate(values) if not math.isfinite(loss)), None)
             if bad is not None:
                 self.diverged_at = done + number - len(values) + bad + 1
+                self.metrics["train_loss"] = math.nan  # not that of an earlier epoch
                 return
             epoch_losses += values
             mean = sum(values) / len(values)
@@ -189,21 +190,26 @@ class _Training:
         state["generator"] = torch.get_rng_state()
         if self.device.type == "cuda":
             state["cuda_generator"] = torch.cuda.get_rng_state(self.device)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            torch.save(state, file)
-        os.replace(file.name, path)
+        try:
+            _write_checkpoint(path, state)
+        except (OSError, RuntimeError) as error:  # torch's writer has no error of its own
+            raise UserError(
+                f"the checkpoint {path} cannot be written; free space, change the folder's "
+                "permissions, or name another with --results"
+            ) from error
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint, where there is one."""
         if not path.exists():
             return
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            self._restore(torch.load(path, map_location=self.device, weights_only=True))
         except Exception as error:  # torch names no common class for a broken file
             raise UserError(
                 f"the checkpoint {path} cannot be read; delete it, and the run starts again"
             ) from error
+
+    def _restore(self, state: dict[str, Any]) -> None:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name in PROGRESS:
@@ -212,6 +218,19 @@ class _Training:
         torch.set_rng_state(state["generator"].cpu())
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_generator"].cpu(), self.device)
+
+
+def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """At every moment the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
 
 
 def find_device(name: str) -> torch.device:
@@ -224,7 +243,7 @@ def find_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # a device that holds no numbers is none
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(
             f"there is no device {name!r} here; use --device cpu"

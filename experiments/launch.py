@@ -6,11 +6,14 @@ Workers compute; this process alone writes records, one after every run.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
+import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from experiments import engine
+from experiments.errors import UserError
 from experiments.record import Result, Store
 from experiments.spec import Run
 
@@ -64,8 +68,11 @@ def launch(
     with places.store.writing():
         pass
     done: list[Result] = []
-    with _Progress(len(outstanding), quiet) as progress:
-        for result in _results(list(outstanding), places, jobs, progress.report):
+    with (
+        _Progress(len(outstanding), quiet) as progress,
+        closing(_results(list(outstanding), places, jobs, progress.report)) as results,
+    ):
+        for result in results:
             places.store.add(result, outstanding[result.run])
             places.checkpoint(result.run).unlink(missing_ok=True)
             progress.finished(result.run)
@@ -76,14 +83,15 @@ def launch(
 Reporter = Callable[[Run, int, int, float, float], None]
 
 
-def _results(runs: list[Run], places: Places, jobs: int, report: Reporter) -> Iterator[Result]:
+def _results(runs: list[Run], places: Places, jobs: int, report: Reporter) -> Generator[Result]:
     if jobs == 1:
         for run in runs:
             yield _execute(run, places, report)
         return
     context = multiprocessing.get_context("spawn")
-    messages: Any = context.Manager().Queue()
+    messages: Any = context.Queue()
     threads = max(1, torch.get_num_threads() // jobs)
+    others = set(multiprocessing.active_children())
     with (
         _forwarding(messages, report),
         ProcessPoolExecutor(jobs, context, _start_worker, (messages, threads)) as pool,
@@ -92,8 +100,15 @@ def _results(runs: list[Run], places: Places, jobs: int, report: Reporter) -> It
         try:
             for future in as_completed(futures):
                 yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker process was killed, perhaps for lack of memory; the same command, with "
+                "fewer --jobs, goes on from here"
+            ) from error
+        except BaseException:  # Ctrl-C too: checkpoints hold what the others have done so far
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            raise
 
 
 def _execute(run: Run, places: Places, report: Reporter) -> Result:
@@ -113,6 +128,16 @@ def _start_worker(messages: Any, threads: int) -> None:
     global _messages  # a queue can reach a pool's worker only when it starts
     _messages = messages
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would compute on, and then wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _execute_in_worker(run: Run, places: Places) -> Result:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -29,7 +30,9 @@ from experiments.spec import Run
 ROOT = Path(__file__).parent / "results"
 """Where this repository keeps what it measured."""
 
+METRIC_COLUMNS = ["run_id", "metric", "value"]
 CURVE_COLUMNS = ["run_id", "step", "split", "metric", "value"]
+NUMBERS = ("step", "value")
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
 
@@ -70,7 +73,8 @@ class Store:
         run = result.run
         folder = self.root / run.task
         head = {"run_id": run.id, "scale": scale, **run.axes(), "status": result.status}
-        rows = pd.DataFrame([{**head, "metric": m, "value": v} for m, v in result.metrics.items()])
+        values = [(*head.values(), *metric) for metric in result.metrics.items()]
+        rows = pd.DataFrame(values, columns=[*head, "metric", "value"])
         curves = pd.DataFrame([(run.id, *point) for point in result.curves], columns=CURVE_COLUMNS)
         line = {
             "run_id": run.id,
@@ -81,8 +85,8 @@ class Store:
         }
         with self.writing(), FileLock(self.root / ".lock"):
             folder.mkdir(parents=True, exist_ok=True)
-            _replace_rows(folder / "curves.csv", run.id, curves, float_format="%.6g")
-            _replace_rows(folder / "runs.csv", run.id, rows)
+            _replace_rows(folder / "curves.csv", run.id, curves, CURVE_COLUMNS, float_format="%.6g")
+            _replace_rows(folder / "runs.csv", run.id, rows, METRIC_COLUMNS)
             lines = [old for old in self._provenance(run.task) if old["run_id"] != run.id]
             lines = sorted([*lines, line], key=lambda one: one["run_id"])
             text = "".join(json.dumps(one, sort_keys=True) + "\n" for one in lines)
@@ -126,9 +130,8 @@ class Store:
         )
         if axes.empty:
             return axes
-        metrics = self._read(runs, "runs.csv").pivot(
-            index="run_id", columns="metric", values="value"
-        )
+        rows = self._read(runs, "runs.csv", METRIC_COLUMNS)
+        metrics = rows.pivot(index="run_id", columns="metric", values="value")
         return axes.join(metrics, on="run_id")
 
     def curves(self, runs: Iterable[Run]) -> pd.DataFrame:
@@ -138,46 +141,64 @@ class Store:
         axes = pd.DataFrame([{"run_id": run.id, **run.axes()} for run in runs if run.id in done])
         if axes.empty:
             return axes
-        return self._read(runs, "curves.csv").merge(axes, on="run_id")
+        return self._read(runs, "curves.csv", CURVE_COLUMNS).merge(axes, on="run_id")
 
-    def _read(self, runs: tuple[Run, ...], name: str) -> pd.DataFrame:
-        tables = []
-        for task in sorted({run.task for run in runs}):
-            path = self.root / task / name
-            if path.exists():
-                tables.append(_read_csv(path))
-        rows = pd.concat(tables)
-        return rows[rows["run_id"].isin(self.recorded(runs))]
+    def _read(self, runs: tuple[Run, ...], name: str, columns: list[str]) -> pd.DataFrame:
+        done = self.recorded(runs)
+        tasks = sorted({run.task for run in runs if run.id in done})
+        rows = pd.concat([_read_csv(self.root / task / name, columns) for task in tasks])
+        return rows[rows["run_id"].isin(done)]
 
     def _provenance(self, task: str) -> list[dict[str, Any]]:
         path = self.root / task / "provenance.jsonl"
         if not path.exists():
             return []
-        lines = []
-        for number, text in enumerate(path.read_text().splitlines(), 1):
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}, line {number}, is not JSON: restore the file from git, or delete "
-                    "that line and run the artifact again"
-                ) from error
+        lines: list[dict[str, Any]] = []
+        try:
+            for text in path.read_text().splitlines():
+                line = json.loads(text)
+                if not (isinstance(line, dict) and {"run_id", "status"} <= line.keys()):
+                    raise ValueError("it does not say which run it is of, and how that ended")
+                lines.append(line)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path} is not whole after line {len(lines)} ({error}): restore the file from "
+                "git, or delete the damaged line and run the artifact again"
+            ) from error
         return lines
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Some columns of a table of ours, every number as it was before it was written."""
     try:
-        return pd.read_csv(path, dtype={"run_id": str})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{path} is not a table ({error}): restore it from git") from error
+        table = _as_text(path)[columns]
+        numbers = [column for column in columns if column in NUMBERS]
+        table[numbers] = table[numbers].map(lambda text: float(text or "nan")).astype(float)
+        if table.duplicated(columns[:-1]).any():
+            raise ValueError("a value of a run stands in it twice")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is not a whole table ({' '.join(str(error).split())}): restore it from git, "
+            "or delete its folder and run the artifacts again"
+        ) from error
+    return table
 
 
-def _replace_rows(path: Path, run_id: str, rows: pd.DataFrame, **how: Any) -> None:
+def _replace_rows(
+    path: Path, run_id: str, rows: pd.DataFrame, columns: list[str], **how: Any
+) -> None:
+    """Text to text: what is on record is never read as numbers and printed anew."""
+    tables = [_as_text(io.StringIO(rows.to_csv(index=False, **how)))]
     if path.exists():
-        old = _read_csv(path)
-        rows = pd.concat([old[old["run_id"] != run_id], rows]) if len(old) else rows
-    text = rows.sort_values("run_id", kind="stable").to_csv(index=False, **how)
-    write_atomically(path, text)
+        _read_csv(path, columns)  # nothing is built on a damaged table
+        old = _as_text(path)
+        tables.insert(0, old[old["run_id"] != run_id])
+    table = pd.concat(tables).fillna("").sort_values("run_id", kind="stable")
+    write_atomically(path, table.to_csv(index=False))
+
+
+def _as_text(source: Any) -> pd.DataFrame:
+    return pd.read_csv(source, dtype=str, keep_default_na=False)
 
 
 def write_atomically(path: Path, text: str) -> None:

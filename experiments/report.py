@@ -54,7 +54,7 @@ def ours(estimates: Sequence[Estimate]) -> str:
     """The estimates in short: each with its interval, or their range where they are many."""
     if len(estimates) <= 2:
         return "; ".join(f"{one.label}: {with_interval(one)}" for one in estimates)
-    values = [estimate.value for estimate in estimates if not math.isnan(estimate.value)]
+    values = [estimate.value for estimate in estimates if estimate.n]
     holding = sum(estimate.holds is True for estimate in estimates)
     label, _, _ = estimates[0].label.partition(", ")  # what follows tells the parts apart
     return (
@@ -65,6 +65,8 @@ def ours(estimates: Sequence[Estimate]) -> str:
 
 def with_interval(estimate: Estimate) -> str:
     """Such as "0.84 [0.51, 1.17]"; the number alone where it has no interval."""
+    if not estimate.n:
+        return "no record"
     if not math.isfinite(estimate.low) or is_exact(estimate):
         return number(estimate.value)
     return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"

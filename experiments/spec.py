@@ -22,6 +22,9 @@ Options = tuple[tuple[str, Any], ...]
 SCALES = ("smoke", "cpu", "paper")
 """Embedded data in seconds, and no vote; real data, smaller; the paper's setting."""
 
+PRECISIONS = ("float32", "bfloat16")
+"""Of the forward and the backward pass; weights and optimizer state are float32 in both."""
+
 
 def _frozen(value: Any) -> Any:
     """Lists become tuples, mappings become sorted pairs, so that a spec can be hashed."""
@@ -57,6 +60,7 @@ class Optim:
             value = getattr(self, field)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{field}={value} is not a finite number >= 0; give one")
+            object.__setattr__(self, field, float(value))  # 1 and 1.0 are one id
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,12 @@ class Run:
 
     `settings` are the task's own (network, number of images, rho ...); without `optim` the run is
     a measurement that trains nothing.
+
+    Raises
+    ------
+    ValueError
+        If `precision` is neither of the two, `epochs` or `batch_size` is negative, or `clip` is
+        not a finite number above 0.
     """
 
     task: str
@@ -88,6 +98,18 @@ class Run:
     clip: float | None = None
     seed: int = 0
     settings: Options = ()
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            known = " or ".join(PRECISIONS)
+            raise ValueError(f"precision={self.precision!r} is not known; use {known}")
+        for field in ("epochs", "batch_size"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field}={getattr(self, field)} is negative; count from 0")
+        if self.clip is not None:
+            if not (math.isfinite(self.clip) and self.clip > 0):
+                raise ValueError(f"clip={self.clip} is no norm; use a finite number > 0, or None")
+            object.__setattr__(self, "clip", float(self.clip))
 
     @property
     def id(self) -> str:
