@@ -37,8 +37,9 @@ serve: book ## build the book and serve it on this machine (PORT=8000)
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab --notebook-dir=book
 
-bench: $(READY) ## time the simulation on this machine
-	@$(PY) -m experiments bench variance
+bench: $(READY) ## time an optimizer step against its peers, and the simulation
+	@$(PY) -m experiments bench step
+	@$(PY) -m experiments bench simulation
 
 data: $(READY) ## fetch CIFAR-10
 	@$(PY) -m experiments data cifar10
