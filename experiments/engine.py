@@ -244,7 +244,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # a device that holds no numbers is none
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise UserError(
             f"there is no device {name!r} here; use --device cpu"
             + (" or cuda" if torch.cuda.is_available() else "")

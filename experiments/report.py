@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.errors import UserError
+from experiments.record import write_atomically
 from experiments.verdict import Estimate, Verdict
 
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
@@ -114,5 +115,16 @@ def refreshed(text: str, verdicts: Sequence[Verdict]) -> str:
 
 
 def refresh(path: Path, verdicts: Sequence[Verdict]) -> None:
-    """Write the summary of the verdicts into a document."""
-    path.write_text(refreshed(path.read_text(), verdicts))
+    """Write the summary of the verdicts into a document.
+
+    Raises
+    ------
+    UserError
+        If it has no markers, or cannot be read or written.
+    """
+    try:
+        write_atomically(path, refreshed(path.read_text(), verdicts))
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"{path} cannot be written anew ({error}); name a text file that can"
+        ) from error

@@ -13,6 +13,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.errors import UserError
+
 GREY = "#7a7f87"
 NAMES = {"sgd": "SGD", "adam": "Adam", "radam": "RAdam", "delayed-adam": "Adam-2k"}
 COLOURS = {"SGD": "#d98c00", "Adam": "#0083c9", "RAdam": "#d1495b", "Adam-2k": "#00a07a"}
@@ -66,10 +68,21 @@ def panels(columns: int, height: float = 3.2, sharey: bool = False) -> tuple[Fig
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure; the same figure gives the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a figure; the same figure gives the same bytes.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written, or its ending names no format.
+    """
     metadata = {"Date": None} if path.suffix == ".svg" else {}
-    figure.savefig(path, metadata=metadata, bbox_inches="tight")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata=metadata, bbox_inches="tight")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the figure {path} cannot be written ({error}); name a file that can, such as fig.svg"
+        ) from error
 
 
 def mean_and_deviation(mean: float, deviation: float) -> str:

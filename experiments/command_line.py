@@ -1,0 +1,203 @@
+"""The commands behind ``python -m experiments``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments import report
+from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
+from experiments.errors import UserError
+from experiments.record import ROOT, Store
+from experiments.spec import SCALES, Run
+from experiments.verdict import to_json
+
+REPOSITORY = Path(__file__).parent.parent
+DATA = "RADAM_DATA"
+
+
+def list_artifacts(_: argparse.Namespace) -> None:
+    """Every artifact: what it shows, and the scales at which it can be run."""
+    rows = [
+        {
+            "artifact": artifact.id,
+            "scales": " ".join(artifact.runs) or "not built yet",
+            "claims": len(artifact.claims),
+            "what it shows": artifact.title,
+        }
+        for artifact in artifacts().values()
+    ]
+    print(report.plain(pd.DataFrame(rows)))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out what is outstanding of some artifacts."""
+    from experiments import launch  # torch takes seconds to import: only what computes needs it
+    from experiments.engine import find_device
+
+    runs = [
+        (arguments.scale, one)
+        for name in arguments.artifact
+        for one in find(name).at(arguments.scale)
+    ]
+    find_device(arguments.device)
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs {arguments.jobs} starts no process; give 1 or more")
+    store = Store(arguments.results)
+    places = launch.Places(store, arguments.data_dir, arguments.device)
+    done = launch.launch(runs, places, arguments.jobs)
+    diverged = sum(result.status == "diverged" for result in done)
+    before = len({one.id for _, one in runs}) - len(done)
+    print(
+        f"{len(done)} runs done now ({diverged} diverged), {before} were recorded before; "
+        f"records in {store.root}"
+    )
+
+
+def counts(artifact: Artifact, store: Store) -> dict[str, dict[str, int]]:
+    """For each scale, how many runs are planned and how many recorded."""
+    planned: dict[str, tuple[Run, ...]] = {scale: artifact.runs.get(scale, ()) for scale in SCALES}
+    return {
+        scale: {"planned": len(runs), "recorded": len(store.recorded(runs))}
+        for scale, runs in planned.items()
+    }
+
+
+def status(arguments: argparse.Namespace) -> None:
+    """What is planned and what is recorded."""
+    store = Store(arguments.results)
+    state = {name: counts(artifact, store) for name, artifact in artifacts().items()}
+    if arguments.json:
+        print(json.dumps(state, indent=2))
+        return
+    rows = [
+        {"artifact": name}
+        | {
+            scale: f"{at['recorded']} of {at['planned']}" if at["planned"] else "-"
+            for scale, at in scales.items()
+        }
+        for name, scales in state.items()
+    ]
+    print(report.plain(pd.DataFrame(rows)))
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """An artifact from its records: table, verdicts, and the figure in a file."""
+    from experiments import style
+
+    artifact, store = find(arguments.artifact), Store(arguments.results)
+    scale = arguments.scale or best_scale(artifact, store)
+    records = artifact.records(scale, store)
+    if records.runs.empty:
+        raise UserError(
+            f"no whole comparison of {artifact.id} is recorded at scale {scale!r}; "
+            f"`python -m experiments run {artifact.id} --scale {scale}` records it"
+        )
+    print(f"{artifact.title} ({artifact.id}, scale {scale})\n")
+    if artifact.tabulate is not None:
+        print(artifact.tabulate(records).to_string() + "\n")
+    for verdict in artifact.verdicts(store):
+        print(f"{report.MARKS[verdict.status]}: {verdict.text}")
+        for estimate in verdict.estimates:
+            print(f"    {estimate.label}: {report.with_interval(estimate)}")
+    if artifact.draw is not None:
+        path = arguments.out or Path("_build/figures") / f"{artifact.id}-{scale}.svg"
+        style.save(artifact.draw(records), path)
+        print(f"\nfigure in {path}")
+
+
+def show_verdicts(arguments: argparse.Namespace) -> None:
+    """The verdict on every claim."""
+    found = verdicts(Store(arguments.results))
+    if arguments.write is not None:
+        report.refresh(arguments.write, found)
+    elif arguments.json:
+        print(to_json(found))
+    else:
+        print(report.plain(report.table(found)))
+
+
+def get_data(arguments: argparse.Namespace) -> None:
+    """Download a data set, or check the one that is there."""
+    from experiments import data
+
+    images = data.load(arguments.name, arguments.data_dir, download=True)
+    print(
+        f"{arguments.name}: {len(images.train_images)} training and {len(images.test_images)} "
+        f"test images from the {images.source}, sha256 {images.sha256}"
+    )
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    """Time against peers, in one process."""
+    from experiments.benchmarks import BENCHMARKS
+
+    if arguments.name not in BENCHMARKS:
+        raise UserError(
+            f"there is no benchmark {arguments.name!r}; they are: {', '.join(BENCHMARKS)}"
+        )
+    print(report.plain(BENCHMARKS[arguments.name](arguments.device)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog="python -m experiments", description="Rerun the paper.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    default = Path(os.environ.get(DATA) or REPOSITORY / "data")
+
+    def command(name: str, action: object) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=action.__doc__, description=action.__doc__)
+        sub.set_defaults(action=action)
+        return sub
+
+    def option(sub: argparse.ArgumentParser, *names: str) -> None:
+        if "results" in names:
+            words = "folder of the records"
+            sub.add_argument("--results", type=Path, default=ROOT, metavar="DIR", help=words)
+        if "data" in names:
+            words = f"folder of the data sets (default: ${DATA}, or data/)"
+            sub.add_argument("--data-dir", type=Path, default=default, metavar="DIR", help=words)
+        if "json" in names:
+            sub.add_argument("--json", action="store_true", help="as JSON")
+        if "device" in names:
+            sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps ...")
+
+    command("list", list_artifacts)
+    sub = command("run", run)
+    sub.add_argument("artifact", nargs="+")
+    sub.add_argument("--scale", default="smoke", help=f"one of {', '.join(SCALES)}")
+    sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
+    option(sub, "device", "results", "data")
+    option(command("status", status), "json", "results")
+    sub = command("show", show)
+    sub.add_argument("artifact")
+    sub.add_argument("--scale", help="default: the largest with records")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="where the figure goes")
+    option(sub, "results")
+    sub = command("verdicts", show_verdicts)
+    sub.add_argument("--write", type=Path, metavar="FILE", help="into a document's marked table")
+    option(sub, "json", "results")
+    sub = command("data", get_data)
+    sub.add_argument("name")
+    option(sub, "data")
+    sub = command("bench", bench)
+    sub.add_argument("name")
+    option(sub, "device")
+    return top
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command; what the user can mend is one sentence and exit status 2."""
+    arguments = parser().parse_args(words)
+    try:
+        arguments.action(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
