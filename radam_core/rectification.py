@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Rectification = Literal["first-order", "exact"]
-"""How the variance is estimated: by Eq. 5 (Algorithm 2's choice) or by Eq. 2."""
+"""How the variance is estimated, by Eq. 5 (Algorithm 2's choice) or by Eq. 2."""
 
 # Each estimate is finite for rho above this, and only there.
 _NATURAL_THRESHOLD: dict[Rectification, float] = {"first-order": 4.0, "exact": 2.0}
