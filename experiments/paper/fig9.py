@@ -71,21 +71,22 @@ def draw(records: Records) -> Figure:
     """Three panels: plain, rectified as in the paper, rectified exactly; mean over seeds."""
     figure, axes = style.panels(3, sharey=True)
     titles = {"plain": "plain", "first-order": "rectified, Eq. 5", "exact": "rectified, Eq. 2"}
-    means = records.curves["mu"].nunique()
+    means = sorted(records.curves["mu"].unique())
     for panel, (split, title) in zip(axes, titles.items(), strict=True):
         sns.lineplot(
             records.curves[records.curves["split"] == split],
             x="step",
             y="value",
             hue=records.curves["mu"].map("{:g}".format),
-            palette=style.PALETTE[:means],
+            hue_order=[f"{mu:g}" for mu in means],
+            palette=style.PALETTE[: len(means)],
             errorbar=None,
-            legend=panel is axes[0],
+            legend=panel is axes[-1],
             ax=panel,
         )
         panel.set(xscale="log", yscale="log", title=title, xlabel="update t")
         panel.set_ylabel("variance of ψ")
-    axes[0].legend(title="mean of the gradient", fontsize="small")
+    axes[-1].legend(title="mean of the gradient", ncols=2, fontsize="small")
     return figure
 
 
