@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from myst_nb import glue
 
@@ -123,3 +124,9 @@ def live(name: str, figure: str | None = None) -> None:
         places = launch.Places(store, data_root=Path("data"))
         launch.launch([("smoke", run) for run in found.at("smoke")], places, quiet=True)
         glue(figure or f"{name}-live", found.draw(found.records("smoke", store)))
+
+
+def figure(name: str, drawn: Figure) -> None:
+    """Glue a figure that a notebook has drawn itself."""
+    set_matplotlib_formats("svg")
+    glue(name, drawn)
