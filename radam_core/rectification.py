@@ -43,7 +43,7 @@ def rho_inf(beta2: float) -> float:
     Returns
     -------
     float
-        Greater than 1; 1999 for ``beta2 = 0.999``. Source: Algorithm 2, line 1.
+        Greater than 1; 1999 for ``beta2 = 0.999``. Source: Algorithm 2, line 2.
 
     Raises
     ------
