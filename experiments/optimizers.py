@@ -48,12 +48,21 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
 
 
 def schedule(run: Run, optimizer: Optimizer, updates_per_epoch: int) -> schedules.Schedule:
-    """The learning-rate schedule of a run: the product of its factors."""
+    """The learning-rate schedule of a run: the product of its factors.
+
+    Raises
+    ------
+    UserError
+        If there is no factor of a name, or it refuses the arguments.
+    """
     factors = []
     for spec in run.schedule:
         scale = updates_per_epoch if spec.unit == "epoch" else 1
         arguments = {key: _in_updates(key, value, scale) for key, value in spec.options}
-        factors.append(_factor(spec.name)(**arguments))
+        try:
+            factors.append(_factor(spec.name)(**arguments))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{spec.name} refuses its arguments: {error}") from error
     return schedules.Schedule(optimizer, *factors)
 
 
