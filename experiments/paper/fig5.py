@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments import style
 from experiments.artifact import Artifact
@@ -12,11 +14,22 @@ from experiments.paper._cifar10 import ARMS, DEVIATIONS, RUNS, at_best_lr, epoch
 from experiments.verdict import Claim, Part, Records
 
 
+def _training_loss(curves: pd.DataFrame, *keys: str) -> pd.Series:
+    """The training loss in nats, averaged over the updates of every group of `keys`.
+
+    A point of the curve is a mean over the updates since the point before it.
+    """
+    train = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
+    train = train.sort_values(["run_id", "step"])
+    updates = train.groupby("run_id")["step"].diff().fillna(train["step"])
+    train = train.assign(updates=updates, total=updates * train["value"])
+    sums = train.groupby(list(keys))[["total", "updates"]].sum()
+    return (sums["total"] / sums["updates"]).rename("value")
+
+
 def _mean_loss(records: Records, optimizer: str) -> pd.Series:
     """The training loss averaged over the whole run, in nats, by seed."""
-    curves = records.curves
-    train = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
-    means = train.groupby("run_id")["value"].mean()
+    means = _training_loss(records.curves, "run_id")
     return at_best_lr(records.runs, optimizer)["run_id"].map(means)
 
 
@@ -49,12 +62,15 @@ def draw(records: Records) -> Figure:
     """Two panels: training loss, test accuracy; mean over seeds, band from lowest to highest."""
     chosen = pd.concat([at_best_lr(records.runs, arm.name)["run_id"] for arm in ARMS])
     curves = records.curves[records.curves["run_id"].isin(chosen)]
-    curves = curves.assign(epoch=epochs(curves), optimizer=curves["optimizer"].map(style.NAMES))
+    names = curves["optimizer"].map(style.NAMES)
+    curves = curves.assign(epoch=np.ceil(epochs(curves)), optimizer=names)
+    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
+    train = _training_loss(curves, "run_id", "optimizer", "epoch").reset_index()
     figure, axes = style.panels(2)
-    wanted = (("train", "loss", "training loss (nats)"), ("test", "accuracy", "test accuracy (%)"))
-    for panel, (split, metric, label) in zip(axes, wanted, strict=True):
+    wanted = ((train, "training loss (nats)"), (tests, "test accuracy (%)"))
+    for panel, (values, label) in zip(axes, wanted, strict=True):
         sns.lineplot(
-            curves[(curves["split"] == split) & (curves["metric"] == metric)],
+            values,
             x="epoch",
             y="value",
             hue="optimizer",
@@ -65,7 +81,7 @@ def draw(records: Records) -> Figure:
             ax=panel,
         )
         panel.set(xlabel="epoch", ylabel=label)
-    axes[0].set_yscale("log")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(title=None)
     return figure
 
