@@ -1,0 +1,53 @@
+"""The README: short, and its verdicts those of the records."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments import report
+from experiments.artifact import artifacts, verdicts
+from experiments.errors import UserError
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_verdicts_are_fresh() -> None:
+    """``python -m experiments verdicts --write README.md`` makes them so."""
+    text = README.read_text()
+    assert report.refreshed(text, verdicts()) == text
+
+
+def test_every_claim_has_its_row() -> None:
+    _, _, rest = README.read_text().partition(report.BEGIN)
+    table, _, _ = rest.partition(report.END)
+    for artifact in artifacts().values():
+        for claim in artifact.claims:
+            assert f"| {artifact.id} | {claim.text} |" in table
+
+
+def test_it_fits_on_two_screens() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 100
+    assert sum(line.startswith("![") for line in lines) == 1
+
+
+def test_its_picture_and_links_are_there() -> None:
+    text = README.read_text()
+    for target in text.split("](")[1:]:
+        address = target.partition(")")[0]
+        assert address.startswith("https://") or (README.parent / address).exists()
+
+
+@pytest.mark.parametrize("text", ["nothing", report.BEGIN, f"{report.END}\n{report.BEGIN}"])
+def test_a_document_without_markers_is_a_sentence(tmp_path: Path, text: str) -> None:
+    document = tmp_path / "document.md"
+    document.write_text(text)
+    with pytest.raises(UserError, match="needs the lines"):
+        report.refresh(document, [])
+    assert document.read_text() == text
+    assert list(tmp_path.iterdir()) == [document]
+
+
+def test_a_document_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        report.refresh(tmp_path / "none.md", [])
