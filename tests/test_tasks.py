@@ -1,0 +1,294 @@
+"""Tasks: what is trained on, in which order, and how it is judged."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import tasks
+from experiments.errors import UserError
+from experiments.spec import Run, options
+from experiments.tasks import _images
+from experiments.tasks._images import ImageClassification
+from experiments.tasks._resnet import ResNet
+from radam_core.rectification import r
+
+CPU = torch.device("cpu")
+SIDE, IMAGES = 8, 3
+
+
+def build(run: Run, **settings: object) -> ImageClassification:
+    run = dataclasses.replace(run, settings=options(**(dict(run.settings) | settings)))
+    task = tasks.load(run, Path("none"), CPU)
+    assert isinstance(task, ImageClassification)
+    return task
+
+
+def shown(task: ImageClassification, images: torch.Tensor) -> np.ndarray:
+    """Normalised images [n, c, h, w] as the bytes they come from."""
+    return ((images * task.std + task.mean) * 255).round().byte().numpy()
+
+
+def epoch(task: ImageClassification, number: int) -> tuple[np.ndarray, np.ndarray]:
+    batches = list(task.batches(number))
+    images = np.concatenate([shown(task, images) for images, _ in batches])
+    return images, np.concatenate([labels.numpy() for _, labels in batches])
+
+
+# Batches
+
+
+@pytest.mark.parametrize("batch_size", [32, 80, 1000])
+def test_an_epoch_gives_every_training_image_once_with_its_label(
+    tiny: Run, batch_size: int
+) -> None:
+    task = build(dataclasses.replace(tiny, batch_size=batch_size), augment=False)
+    sizes = [len(labels) for _, labels in task.batches(0)]
+    assert len(sizes) == task.updates_per_epoch == -(-80 // batch_size)
+    assert sizes == [batch_size] * (80 // batch_size) + ([80 % batch_size] * (80 % batch_size > 0))
+    images, labels = epoch(task, 0)
+    pixels, truth = (one.numpy() for one in task.train)
+    given = sorted(
+        (image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)
+    )
+    assert given == sorted((i.tobytes(), int(t)) for i, t in zip(pixels, truth, strict=True))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(tiny: Run) -> None:
+    def order(seed: int, number: int) -> tuple[bytes, ...]:
+        images, labels = epoch(build(dataclasses.replace(tiny, seed=seed)), number)
+        return images.tobytes(), labels.tobytes()
+
+    torch.manual_seed(1)
+    first = order(0, 2)
+    torch.manual_seed(2)
+    task = build(tiny)
+    list(task.batches(0))  # and not on the epochs before
+    assert tuple(part.tobytes() for part in epoch(task, 2)) == first
+    assert len({order(seed, number) for seed in range(3) for number in range(3)}) == 9
+
+
+@pytest.fixture
+def coded(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> ImageClassification:
+    """Three training images of which every pixel is unlike every other, and none is black."""
+    codes = np.arange(1, 1 + IMAGES * SIDE**2, dtype=np.uint8).reshape(IMAGES, SIDE, SIDE, 1)
+    images = SimpleNamespace(
+        train_images=codes,
+        train_labels=np.arange(IMAGES),
+        test_images=codes,
+        test_labels=np.arange(IMAGES),
+        classes=("a", "b", "c"),
+        sha256="0" * 64,
+    )
+    monkeypatch.setattr(_images, "_load", lambda *_: images)
+    return build(tiny, train_images=IMAGES, validation_images=0)
+
+
+def test_augmented_images_are_crops_of_the_padded_image_mirrored_or_not(
+    coded: ImageClassification,
+) -> None:
+    crops = {}
+    for label in range(IMAGES):
+        (at,) = np.flatnonzero(coded.train[1].numpy() == label)
+        padded = np.zeros((SIDE + 8, SIDE + 8), np.uint8)
+        padded[4:-4, 4:-4] = coded.train[0][at, 0].numpy()
+        for down in range(9):
+            for right in range(9):
+                crop = padded[down : down + SIDE, right : right + SIDE]
+                crops[crop.tobytes()] = (label, down, right, False)
+                crops[crop[:, ::-1].tobytes()] = (label, down, right, True)
+    assert len(crops) == IMAGES * 9 * 9 * 2
+
+    seen = []
+    for number in range(150):
+        images, labels = epoch(coded, number)
+        found = [crops[image.tobytes()] for image in images]
+        assert [label for label, *_ in found] == labels.tolist()
+        assert sorted(labels) == [0, 1, 2]
+        seen += found
+    _, down, right, mirrored = zip(*seen, strict=True)
+    assert set(down) == set(right) == set(range(9))
+    assert 150 < sum(mirrored) < 300  # of 450, five standard deviations off at least
+    assert abs(np.corrcoef(down, right)[0, 1]) < 0.25
+    assert abs(np.corrcoef(down, mirrored)[0, 1]) < 0.25
+
+
+def test_without_augmentation_images_are_given_as_they_are(tiny: Run) -> None:
+    task = build(tiny, augment=False)
+    whole = {image.tobytes() for image in task.train[0].numpy()}
+    images, _ = epoch(task, 0)
+    assert {image.tobytes() for image in images} == whole
+
+
+# Splits
+
+
+def test_training_validation_and_test_images_are_disjoint(tiny: Run) -> None:
+    run = dataclasses.replace(tiny, settings=options(train_images=900, validation_images=397))
+    train, validation = _images._split(1297, run)
+    assert sorted([*train, *validation]) == list(range(1297))
+    fewer = dataclasses.replace(tiny, settings=options(train_images=100, validation_images=50))
+    few_train, few_validation = _images._split(1297, fewer)
+    assert set(few_train) <= set(train)
+    assert set(few_validation) <= set(validation)
+    assert set(few_train).isdisjoint(few_validation)
+    reseeded = _images._split(1297, dataclasses.replace(fewer, seed=5))
+    assert np.array_equal(reseeded[0], few_train)  # the same images for every run
+    task = build(tiny)
+    assert {split: len(labels) for split, (_, labels) in task.held_out.items()} == {
+        "validation": 40,
+        "test": 500,
+    }
+
+
+def test_more_images_than_there_are_is_a_sentence(tiny: Run) -> None:
+    with pytest.raises(UserError, match=r"1258 training and 40 validation .* has 1297; ask for"):
+        build(tiny, train_images=1258)
+
+
+# Normalisation, loss and evaluation
+
+
+def test_images_are_normalised_by_the_training_images(tiny: Run) -> None:
+    task = build(tiny, augment=False)
+    images = torch.cat([images for images, _ in task.batches(0)])
+    assert images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert images.std().item() == pytest.approx(1, abs=1e-3)
+    bytes_ = task.train[0].numpy() / 255
+    assert task.mean.item() == pytest.approx(bytes_.mean(), rel=1e-5)
+    assert task.std.item() == pytest.approx(bytes_.std(ddof=1), rel=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1000, 7])
+def test_evaluation_is_the_plain_computation(
+    tiny: Run, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    task = build(tiny)
+    torch.manual_seed(0)
+    model = task.model().eval()
+    monkeypatch.setattr(_images, "EVALUATION_BATCH", batch)
+    with torch.inference_mode():
+        values = task.evaluate(model)
+        for split, (pixels, labels) in task.held_out.items():
+            images = (pixels.float() / 255 - task.mean) / task.std
+            logits = model(images).double().numpy()
+            truth = labels.numpy()
+            chances = np.exp(logits - logits.max(1, keepdims=True))
+            chances /= chances.sum(1, keepdims=True)
+            loss = -np.log(chances[np.arange(len(truth)), truth]).mean()
+            accuracy = 100 * (logits.argmax(1) == truth).mean()
+            assert values[split, "loss"] == pytest.approx(loss, rel=1e-4)
+            assert values[split, "accuracy"] == pytest.approx(accuracy, abs=0.3)
+    assert values.keys() == {
+        (split, metric) for split in ("validation", "test") for metric in ("accuracy", "loss")
+    }
+
+
+def test_the_training_loss_is_the_mean_cross_entropy(tiny: Run) -> None:
+    task = build(tiny)
+    uniform = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    torch.nn.init.zeros_(uniform[1].weight)
+    torch.nn.init.zeros_(uniform[1].bias)
+    batch = next(task.batches(0))
+    assert task.loss(uniform, batch).item() == pytest.approx(np.log(10), rel=1e-6)
+
+
+# The network
+
+
+def parameters(depth: int, channels: int, classes: int) -> int:
+    """Counted layer by layer: 3x3 convolutions without bias, two numbers a batch-norm channel."""
+    blocks = (depth - 2) // 6
+    count = 9 * channels * 16 + 2 * 16
+    width = 16
+    for outputs in (16, 32, 64):
+        for _ in range(blocks):
+            count += 9 * width * outputs + 9 * outputs * outputs + 4 * outputs
+            if width != outputs:
+                count += width * outputs + 2 * outputs  # the projection
+            width = outputs
+    return count + 64 * classes + classes
+
+
+@pytest.mark.parametrize(("depth", "channels"), [(8, 1), (8, 3), (14, 3), (20, 3), (32, 3)])
+def test_the_network_has_the_parameters_of_its_depth(depth: int, channels: int) -> None:
+    model = ResNet(depth, channels, 10)
+    assert sum(p.numel() for p in model.parameters()) == parameters(depth, channels, 10)
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert sum(1 for m in layers if getattr(m, "kernel_size", None) != (1, 1)) == depth
+
+
+def test_resnet_20_has_the_known_number_of_parameters() -> None:
+    assert sum(p.numel() for p in ResNet(20).parameters()) == 272_474
+
+
+@pytest.mark.parametrize("depth", [-4, 0, 2, 7, 9, 18, 19, 21])
+def test_a_depth_that_is_no_depth_is_refused(depth: int) -> None:
+    with pytest.raises(ValueError, match=rf"depth={depth} is not 6 n \+ 2; use 8, 14, 20"):
+        ResNet(depth)
+
+
+def test_shapes_and_strides() -> None:
+    model = ResNet(8, channels=3, classes=7).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert model(images).shape == (2, 7)
+    assert model.stages(torch.randn(2, 16, 32, 32)).shape == (2, 64, 8, 8)
+
+
+# Measurements
+
+
+def measure(**settings: object) -> tuple[dict[str, float], list[tuple[float, str, str, float]]]:
+    task = tasks.load(Run("variance", settings=options(**settings)), Path("none"), CPU)
+    assert isinstance(task, tasks.Measurement)
+    return task.measure()
+
+
+def test_the_analytic_measurement_in_closed_form() -> None:
+    """Eq. 5 over Eq. 2 at rho = 5, and how far Eq. 2 falls to rho = 500 (known: 3.3 and 250)."""
+    metrics, curves = measure(quantity="analytic", low=5.0, high=500.0, points=100)
+    # Eq. 2 at rho = 5: rho / (rho - 2) - rho / 2 * (gamma(2) / gamma(2.5))^2, in units of tau^2.
+    exact = 5 / 3 - 2.5 / 1.329340388179137**2
+    # Eq. 5: rho / (2 (rho - 2) (rho - 4)).
+    assert metrics["ratio_at_low"] == pytest.approx(5 / 6 / exact, rel=1e-9)
+    assert metrics["largest_ratio"] == metrics["ratio_at_low"]
+    assert metrics["fall"] == pytest.approx(250, rel=0.01)
+    assert metrics["largest_relative_step"] < 0
+    assert 0 < metrics["share_within_tenth"] < 1
+    assert curves[0] == (5.0, "exact", "variance", pytest.approx(exact))
+
+
+def test_the_samples_have_the_variance_of_eq_2() -> None:
+    metrics, curves = measure(quantity="samples", rho=20.0, draws=200_000)
+    assert metrics["ratio"] == pytest.approx(1, abs=0.05)
+    assert metrics["ratio"] == metrics["simulated"] / metrics["exact"]
+    assert curves == []
+
+
+def test_the_trajectories_are_rectified_both_ways() -> None:
+    settings = {"beta2": 0.99, "mu": 0.0, "steps": 200, "trajectories": 300, "first": 5}
+    metrics, curves = measure(quantity="trajectories", **settings)
+    by_split = {
+        split: {step: value for step, one, _, value in curves if one == split}
+        for split in ("plain", "first-order", "exact")
+    }
+    for split, values in by_split.items():
+        assert min(values) == 5
+        assert max(values) == 200
+        name = "plain_fall" if split == "plain" else f"{split}_range"
+        span = max(values.values()) / min(values.values())
+        assert metrics[name] == pytest.approx(span, rel=1e-9)
+    assert metrics["first-order_range"] < metrics["plain_fall"]
+    assert metrics["exact_range"] < metrics["plain_fall"]
+    for method in ("first-order", "exact"):
+        for step, value in by_split[method].items():
+            expected = r(int(step), 0.99, method=method) ** 2 * by_split["plain"][step]
+            assert value == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_unknown_quantity_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="no quantity 'mass'; the quantities are: analytic, "):
+        measure(quantity="mass")
