@@ -176,7 +176,9 @@ class _Progress:
     def __enter__(self) -> _Progress:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Only the sentence stays on the screen where one says what is wrong.
+        self.bar.leave = not (kind and issubclass(kind, UserError))
         self.bar.close()
 
     def report(self, run: Run, done: int, total: int, loss: float, lr: float) -> None:

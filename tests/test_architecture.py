@@ -1,0 +1,144 @@
+"""Imports point one way, and the records can be read on a machine without torch."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments.artifact import artifacts
+from experiments.record import Store
+
+REPOSITORY = Path(__file__).parent.parent
+
+ARROWS = {
+    "radam_core": "torch numpy radam_core",
+    "experiments.errors": "",
+    "experiments.spec": "",
+    "experiments.record": "pandas filelock spec errors",
+    "experiments.verdict": "pandas scipy",
+    "experiments.style": "matplotlib seaborn errors",
+    "experiments.report": "pandas verdict record errors",
+    "experiments.artifact": "pandas matplotlib spec verdict record errors",
+    "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
+    "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict record style artifact beyond",
+    "experiments.data": "numpy PIL torchvision sklearn data errors",
+    "experiments.tasks": "torch numpy spec errors data tasks radam_core",
+    "experiments.optimizers": "torch spec errors radam_core",
+    "experiments.engine": "torch spec errors record tasks optimizers",
+    "experiments.launch": "torch tqdm spec errors record engine",
+    "experiments.benchmarks": "torch pandas benchmarks tasks radam_core",
+    "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
+    "style artifact launch",
+    "experiments.command_line": "pandas spec errors record verdict report style artifact launch "
+    "engine data benchmarks",
+    "experiments.__main__": "command_line",
+    "experiments": "",
+}
+"""What each module, or package, may import: other packages, and parts of `experiments` by their
+short names; wherever in the file the import stands. The standard library is open to all."""
+
+WITHOUT_TORCH = ("spec", "record", "verdict", "style", "report", "artifact", "paper", "beyond")
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    for package in ("radam_core", "experiments"):
+        for path in sorted((REPOSITORY / package).rglob("*.py")):
+            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+            yield ".".join(part for part in parts if part != "__init__"), path
+
+
+SOURCES = dict(sources())
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in SOURCES else str(node.module) for name in names}
+    return found
+
+
+def part_of(module: str) -> str:
+    """A part of experiments by its short name; of another package its first name."""
+    top, _, rest = module.partition(".")
+    return rest.partition(".")[0] if top == "experiments" and rest else top
+
+
+def row_of(module: str) -> str:
+    """The row of `ARROWS` that speaks of a module: the longest that its name begins with."""
+    rows = [row for row in ARROWS if f"{module}.".startswith(f"{row}.")]
+    return max(rows, key=len)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_follow_the_arrows(module: str) -> None:
+    row = row_of(module)
+    assert row != "experiments" or module == "experiments", f"{module} has no row in ARROWS"
+    used = {part_of(name) for name in imports(SOURCES[module])}
+    assert used - sys.stdlib_module_names - {"experiments"} <= set(ARROWS[row].split())
+
+
+def test_every_arrow_starts_at_a_module() -> None:
+    assert {row_of(module) for module in SOURCES} == set(ARROWS)
+
+
+@pytest.mark.parametrize("part", WITHOUT_TORCH)
+def test_what_reads_the_records_leads_nowhere_to_torch(part: str) -> None:
+    """Through whatever it imports, too."""
+    reached, ahead = set(), {f"experiments.{part}"}
+    while ahead:
+        row = ahead.pop()
+        reached.add(row)
+        steps = {f"experiments.{name}" for name in ARROWS[row].split()} & ARROWS.keys()
+        ahead |= steps - reached
+        assert {"torch", "torchvision", "radam_core"}.isdisjoint(ARROWS[row].split())
+
+
+def test_radam_core_reads_no_environment_and_no_arguments() -> None:
+    """Nor does anything below the command line: names and globals steer nothing."""
+    for module, path in SOURCES.items():
+        used = {
+            f"{node.value.id}.{node.attr}"
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        }
+        below = row_of(module) not in ("experiments.command_line", "experiments.data")
+        assert not below or used.isdisjoint({"os.environ", "os.getenv", "sys.argv"}), module
+
+
+READER = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "radam_core"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Blocker())
+from experiments.__main__ import main
+
+results, out, *names = sys.argv[1:]
+for words in (["list"], ["status"], ["status", "--json"], ["verdicts"], ["verdicts", "--json"]):
+    assert main([*words, *(["--results", results] if words != ["list"] else [])]) == 0
+for name in names:
+    assert main(["show", name, "--results", results, "--out", f"{out}/{name}.svg"]) == 0
+"""
+
+
+def test_verdicts_and_figures_need_no_torch(smoke_store: Store, tmp_path: Path) -> None:
+    built = {name: one for name, one in artifacts().items() if one.runs}
+    command = [sys.executable, "-c", READER, str(smoke_store.root), str(tmp_path), *built]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    drawn = {path.stem for path in tmp_path.glob("*.svg")}
+    assert drawn == {name for name, one in built.items() if one.draw is not None}

@@ -1,0 +1,298 @@
+"""The command line: what every command says, and how it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from experiments import command_line, engine, launch, report
+from experiments.__main__ import main
+from experiments.artifact import artifacts
+from experiments.record import Store
+from experiments.spec import SCALES
+
+REPOSITORY = Path(__file__).parent.parent
+Sentence = Callable[..., str]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must work; what it prints."""
+
+    def run(*words: str | Path) -> str:
+        capsys.readouterr()
+        assert main([str(word) for word in words]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+# What the commands say
+
+
+def test_list_has_a_row_for_every_artifact(say: Sentence) -> None:
+    header, *rows = say("list").splitlines()
+    assert header.split() == ["artifact", "scales", "claims", "what", "it", "shows"]
+    for row, (name, artifact) in zip(rows, artifacts().items(), strict=True):
+        assert row.startswith(f"{name} ")
+        assert row.endswith(artifact.title)
+        assert (" ".join(artifact.runs) or "not built yet") in row
+
+
+def test_status_counts_what_is_planned_and_recorded(say: Sentence, smoke_store: Store) -> None:
+    state = json.loads(say("status", "--json", "--results", smoke_store.root))
+    assert list(state) == list(artifacts())
+    for name, artifact in artifacts().items():
+        assert list(state[name]) == list(SCALES)
+        for scale, counts in state[name].items():
+            planned = len(artifact.runs.get(scale, ()))
+            recorded = planned if scale == "smoke" else 0
+            assert counts == {"planned": planned, "recorded": recorded}
+    header, *rows = say("status", "--results", smoke_store.root).splitlines()
+    assert header.split() == ["artifact", *SCALES]
+    assert len(rows) == len(artifacts())
+    assert "fig6 12 of 12 0 of 36 0 of 60" in [" ".join(row.split()) for row in rows]
+    assert "fig1 - - -" in [" ".join(row.split()) for row in rows]
+
+
+def test_verdicts_tell_everything_of_every_claim(say: Sentence, tmp_path: Path) -> None:
+    assert say("run", "fig8", "--scale", "paper", "--results", tmp_path)
+    found = json.loads(say("verdicts", "--json", "--results", tmp_path))
+    claims = [claim for artifact in artifacts().values() for claim in artifact.claims]
+    assert [row["claim"] for row in found] == [claim.id for claim in claims]
+    for row, claim in zip(found, claims, strict=True):
+        assert row["paper_value"] == claim.paper_value
+        assert row["claim"].startswith(f"{row['artifact']}.")
+        assert row["status"] in report.MARKS
+        if row["artifact"] == "fig8":
+            assert (row["scale"], row["n"], len(row["run_ids"])) == ("paper", 1, 1)
+        else:
+            assert (row["status"], row["scale"], row["n"]) == ("not run", None, 0)
+    (hundredfold,) = [row for row in found if row["claim"] == "fig8.hundredfold"]
+    (estimate,) = hundredfold["estimates"]
+    assert hundredfold["status"] == "reproduced"
+    assert estimate["value"] == estimate["low"] == estimate["high"]
+    assert estimate["value"] == pytest.approx(250, rel=0.01)
+    assert (estimate["n"], estimate["above"], estimate["holds"]) == (1, 100.0, True)
+
+    plain = say("verdicts", "--results", tmp_path)
+    assert len(plain.splitlines()) == 1 + len(claims)
+    assert plain.count(report.MARKS["not run"]) == len(claims) - 2
+
+    document = tmp_path / "document.md"
+    document.write_text(f"{report.BEGIN}\n{report.END}\n")
+    assert say("verdicts", "--results", tmp_path, "--write", document) == ""
+    assert report.MARKS["reproduced"] in document.read_text()
+
+
+def test_run_records_and_then_skips(say: Sentence, tmp_path: Path) -> None:
+    words = ("run", "fig8", "thm1", "--results", tmp_path / "results")
+    assert say(*words).startswith("2 runs done now (0 diverged), 0 were recorded before; records")
+    assert say(*words).startswith("0 runs done now (0 diverged), 2 were recorded before; records")
+
+
+def test_show_prints_the_table_and_writes_the_figure(
+    say: Sentence, smoke_store: Store, tmp_path: Path
+) -> None:
+    figure = tmp_path / "new" / "fig6.svg"
+    shown = say("show", "fig6", "--results", smoke_store.root, "--out", figure)
+    assert shown.startswith("Robustness to the learning rate, CIFAR-10 (fig6, scale smoke)\n")
+    assert all(name in shown for name in ("SGD", "Adam", "RAdam"))
+    assert shown.count(report.MARKS["not run"]) == len(artifacts()["fig6"].claims)
+    assert shown.endswith(f"figure in {figure}\n")
+    assert figure.read_bytes().startswith(b"<?xml")
+    assert "figure" not in say("show", "thm1", "--scale", "smoke", "--results", smoke_store.root)
+
+
+def test_data_says_what_is_there(say: Sentence, tmp_path: Path) -> None:
+    shown = say("data", "digits", "--data-dir", tmp_path)
+    assert shown.startswith("digits: 1297 training and 500 test images from the scikit-learn, sha")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("list", "run", "status", "show", "verdicts", "data", "bench"):
+        assert f"\n    {name} " in shown
+
+
+# How they refuse: exit status 2, one line that starts with "error: ", and nothing written
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "fig99"], "there is no artifact 'fig99'; the artifacts are: fig1"),
+        (["run", "fig8", "fig99"], "there is no artifact 'fig99'"),
+        (["run", "fig1"], "fig1 is not built yet"),
+        (["run", "fig8", "--scale", "huge"], "there is no scale 'huge'; the scales are smoke"),
+        (["run", "fig9", "--scale", "cpu"], "fig9 has no runs at scale 'cpu'; it has them at"),
+        (["run", "fig8", "--device", "toaster"], "there is no device 'toaster' here; use"),
+        (["run", "fig8", "--jobs", "0"], "--jobs 0 starts no process; give 1 or more"),
+        (["run", "fig8", "--jobs", "-3"], "--jobs -3 starts no process; give 1 or more"),
+        (["run", "fig6", "--scale", "cpu"], "python -m experiments data cifar10"),
+        (["show", "fig99"], "there is no artifact 'fig99'"),
+        (["show", "fig1"], "fig1 is not built yet"),
+        (["show", "fig8", "--scale", "huge"], "there is no scale 'huge'"),
+        (["show", "fig8"], "`python -m experiments run fig8 --scale smoke` records it"),
+        (["verdicts", "--write", "none.md"], "none.md cannot be written anew"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    sentence: Sentence, tmp_path: Path, words: list[str], says: str
+) -> None:
+    places = ["--results", tmp_path / "results"]
+    places += ["--data-dir", tmp_path / "data"] if words[0] == "run" else []
+    assert says in sentence(*words, *places)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["data", "mnist"], "Unknown dataset 'mnist': choose one of cifar10, digits"),
+        (["bench", "nothing"], "there is no benchmark 'nothing'; they are: "),
+    ],
+)
+def test_bad_names_elsewhere(sentence: Sentence, words: list[str], says: str) -> None:
+    assert says in sentence(*words)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["fly"], ["run"], ["run", "fig8", "--jobs", "two"], ["data"]]
+)
+def test_a_command_that_cannot_be_parsed_exits_with_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("command", ["data", "run"])
+def test_a_corrupt_data_file_is_one_sentence(
+    sentence: Sentence, tmp_path: Path, content: bytes, command: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cifar10.npz").write_bytes(content)
+    words = ["data", "cifar10"]
+    if command == "run":
+        words = ["run", "table1", "--scale", "cpu", "--results", str(tmp_path / "results")]
+    assert "cifar10.npz" in sentence(*words, "--data-dir", tmp_path / "data")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [tmp_path / "data" / "cifar10.npz"]
+
+
+def test_a_results_folder_that_cannot_be_written(sentence: Sentence, tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file in its place")
+    assert "cannot be written" in sentence("run", "fig8", "--results", tmp_path / "results")
+    assert (tmp_path / "results").read_text() == "a file in its place"
+
+
+@pytest.mark.parametrize("words", [["status"], ["verdicts"], ["show", "fig8"], ["run", "fig8"]])
+def test_damaged_records_are_one_sentence(
+    sentence: Sentence, tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "variance").mkdir()
+    (tmp_path / "variance" / "provenance.jsonl").write_text("rubbish\n")
+    assert "provenance.jsonl is not whole" in sentence(*words, "--results", tmp_path)
+
+
+def test_a_figure_that_cannot_be_written(
+    sentence: Sentence, smoke_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["show", "fig8", "--results", str(smoke_store.root), "--out", str(tmp_path / "f.xyz")]
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith(f"error: the figure {tmp_path / 'f.xyz'} cannot be")
+
+
+# Missing packages
+
+BLOCKED = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == sys.argv[1]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Blocker())
+from experiments.__main__ import main
+
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(("package", "words"), [("pandas", ["list"]), ("torch", ["run", "fig8"])])
+def test_a_missing_package_is_one_sentence(tmp_path: Path, package: str, words: list[str]) -> None:
+    places = ["--results", str(tmp_path / "results")] if words[0] == "run" else []
+    command = [sys.executable, "-c", BLOCKED, package, *words, *places]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"error: the package {package!r} is not installed; `make env` makes an environment "
+        "that has everything\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_without_its_package(sentence: Sentence, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert "'sklearn.datasets', which is not installed: run `make env`" in sentence(
+        "data", "digits"
+    )
+
+
+def test_a_module_of_ours_that_lacks_is_no_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: object) -> int:
+        raise ModuleNotFoundError("No module named 'experiments.tsaks'", name="experiments.tsaks")
+
+    monkeypatch.setattr(command_line, "main", fail)
+    with pytest.raises(ModuleNotFoundError):
+        main(["list"])
+
+
+# Ctrl-C
+
+
+def test_ctrl_c_stops_without_a_traceback_and_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = engine.execute
+    done = []
+
+    def interrupted(run: object, **how: object) -> object:
+        if done:
+            os.kill(os.getpid(), signal.SIGINT)
+        done.append(run)
+        return whole(run, **how)
+
+    monkeypatch.setattr(launch.engine, "execute", interrupted)
+    assert main(["run", "fig8", "thm1", "--results", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.endswith("\nstopped; the same command goes on from here\n")
+    store = Store(tmp_path)
+    assert len(store.recorded(artifacts()["fig8"].at("smoke"))) == 1
+    assert len(store.recorded(artifacts()["thm1"].at("smoke"))) == 0
+
+
+def test_the_folders_can_be_named_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RADAM_DATA", str(tmp_path))
+    assert command_line.parser().parse_args(["data", "digits"]).data_dir == tmp_path
+    monkeypatch.setenv("RADAM_DATA", "")
+    assert command_line.parser().parse_args(["data", "digits"]).data_dir == REPOSITORY / "data"
