@@ -31,7 +31,7 @@ CLAIMS = (
     ),
     Claim(
         "table1.near-sgd",
-        "On CIFAR-10, RAdam comes within half a point of SGD",
+        "On CIFAR-10, RAdam falls at most half a point short of SGD",
         "91.38 against 91.51 %",
         (
             Part(
