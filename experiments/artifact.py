@@ -91,6 +91,22 @@ class Artifact:
         whole = [run for run in planned if (run.task, run.seed) not in broken]
         return Records(store.table(whole), store.curves(whole))
 
+    def whole(self, scale: str, store: Store) -> Records:
+        """The same, for what is drawn or tabulated.
+
+        Raises
+        ------
+        UserError
+            If no whole comparison is recorded at that scale.
+        """
+        records = self.records(scale, store)
+        if records.runs.empty:
+            raise UserError(
+                f"no whole comparison of {self.id} is recorded at scale {scale!r}; "
+                f"`python -m experiments run {self.id} --scale {scale}` records it"
+            )
+        return records
+
     def verdicts(self, store: Store) -> list[Verdict]:
         """One verdict a claim, at the most telling scale that has records; smoke never votes."""
         scales = [scale for scale in reversed(SCALES) if scale != "smoke" and scale in self.runs]

@@ -93,12 +93,7 @@ def show(arguments: argparse.Namespace) -> None:
 
     artifact, store = find(arguments.artifact), Store(arguments.results)
     scale = arguments.scale or best_scale(artifact, store)
-    records = artifact.records(scale, store)
-    if records.runs.empty:
-        raise UserError(
-            f"no whole comparison of {artifact.id} is recorded at scale {scale!r}; "
-            f"`python -m experiments run {artifact.id} --scale {scale}` records it"
-        )
+    records = artifact.whole(scale, store)
     print(f"{artifact.title} ({artifact.id}, scale {scale})\n")
     if artifact.tabulate is not None:
         print(artifact.tabulate(records).to_string() + "\n")

@@ -75,7 +75,7 @@ def with_interval(estimate: Estimate) -> str:
 
 def is_exact(estimate: Estimate) -> bool:
     """Whether the number has no randomness in it."""
-    return estimate.low == estimate.high
+    return estimate.n == 1 and estimate.low == estimate.high  # one seed alone has no interval
 
 
 def number(value: float) -> str:

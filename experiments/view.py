@@ -36,7 +36,7 @@ def artifact(name: str, scale: str | None = None) -> None:
     set_matplotlib_formats("svg")
     found, store = find(name), Store()
     scale = scale or best_scale(found, store)
-    records = found.records(scale, store)
+    records = found.whole(scale, store)
     glue(f"{name}-scale", scale, display=False)
     glue(f"{name}-seeds", str(records.runs["seed"].nunique()), display=False)
     for verdict in found.verdicts(store):
@@ -52,14 +52,14 @@ def table(name: str, scale: str | None = None) -> Markdown:
     found, store = find(name), Store()
     if found.tabulate is None:
         raise ValueError(f"{name} has no table; use artifact({name!r}) for its figure")
-    frame = found.tabulate(found.records(scale or best_scale(found, store), store))
+    frame = found.tabulate(found.whole(scale or best_scale(found, store), store))
     return shown(frame.rename(columns=str).reset_index())
 
 
 def metrics(name: str, by: str, scale: str | None = None) -> pd.DataFrame:
     """Mean over seeds of an artifact's metrics, one row for each value of the axis `by`."""
     found, store = find(name), Store()
-    runs = found.records(scale or best_scale(found, store), store).runs
+    runs = found.whole(scale or best_scale(found, store), store).runs
     return runs.groupby(by).mean(numeric_only=True)
 
 
