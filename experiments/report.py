@@ -15,7 +15,7 @@ from experiments.verdict import Estimate, Verdict
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
 MARKS = {
     "reproduced": "✔ reproduced",
-    "partly": "◐ partly",
+    "partly": "◐ partly reproduced",
     "contradicted": "✘ contradicted",
     "inconclusive": "? inconclusive",
     "not run": "· not run",
@@ -37,6 +37,18 @@ def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
         for verdict in verdicts
     ]
     return pd.DataFrame(rows)
+
+
+def page(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """The table in three columns, for a page of the book: decided claims first, wide cells."""
+    rows = table(sorted(verdicts, key=lambda verdict: verdict.status == "not run"))
+    claims = "**" + rows["artifact"] + "** " + rows["claim"]
+    claims += "<br>*The paper: " + rows["the paper"] + "*"
+    seeds = rows["seeds"].map(lambda n: f", {n} seeds" if n.isdigit() else f", {n}" if n else "")
+    scale = rows["scale"].map(lambda scale: f"<br>{scale}" if scale else "")
+    return pd.DataFrame(
+        {"claim": claims, "ours": rows["ours"], "verdict": rows["verdict"] + scale + seeds}
+    )
 
 
 def summary(verdicts: Sequence[Verdict]) -> pd.DataFrame:

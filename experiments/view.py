@@ -40,7 +40,8 @@ def artifact(name: str, scale: str | None = None) -> None:
     glue(f"{name}-scale", scale, display=False)
     glue(f"{name}-seeds", str(records.runs["seed"].nunique()), display=False)
     for verdict in found.verdicts(store):
-        glue(verdict.claim, verdict.status, display=False)
+        words = report.MARKS[verdict.status].split(" ", 1)[1]
+        glue(verdict.claim, words, display=False)
         for number, estimate in enumerate(verdict.estimates, 1):
             glue(f"{verdict.claim}-{number}", report.with_interval(estimate), display=False)
     if found.draw is not None:
@@ -75,7 +76,7 @@ def _cell(value: object) -> object:
 def judged(*names: str) -> Markdown:
     """The verdicts on some artifacts, or on all."""
     return Markdown(
-        report.markdown(report.table(verdicts(only=[find(name) for name in names] or None)))
+        report.markdown(report.page(verdicts(only=[find(name) for name in names] or None)))
     )
 
 
@@ -99,7 +100,13 @@ def deviations(name: str, scale: str | None = None) -> Markdown:
 
 def on_axis(runs: tuple[Run, ...], axis: str) -> str:
     """What some runs have on an axis."""
-    return ", ".join(dict.fromkeys(str(run.axes().get(axis, "none")) for run in runs))
+    return "; ".join(dict.fromkeys(_value(run.axes().get(axis, "none")) for run in runs))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_value, value))
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 def live(name: str, figure: str | None = None) -> None:
