@@ -80,6 +80,15 @@ def judged(*names: str) -> Markdown:
     )
 
 
+def tally() -> None:
+    """Glue how many claims there are, and how many have each verdict: ``claims-reproduced`` ..."""
+    found = verdicts()
+    glue("claims", str(len(found)), display=False)
+    for status in report.MARKS:
+        count = sum(verdict.status == status for verdict in found)
+        glue(f"claims-{status.replace(' ', '-')}", str(count), display=False)
+
+
 def deviations(name: str, scale: str | None = None) -> Markdown:
     """On what, and why, the runs differ from the paper's."""
     found = find(name)
