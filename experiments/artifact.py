@@ -156,7 +156,8 @@ def verdicts(store: Store | None = None, only: Iterable[Artifact] | None = None)
 
 
 def best_scale(artifact: Artifact, store: Store) -> str:
-    """The largest scale with records, or the smallest that the artifact has."""
+    """The scale to show: the one that the verdicts rest on, or what else there is."""
+    judged = [verdict.scale for verdict in artifact.verdicts(store) if verdict.scale]
     known = [scale for scale in reversed(SCALES) if scale in artifact.runs]
-    recorded = (scale for scale in known if not artifact.records(scale, store).runs.empty)
-    return next(recorded, known[-1] if known else SCALES[0])
+    recorded = [scale for scale in known if not artifact.records(scale, store).runs.empty]
+    return next(iter([*judged, *recorded, *known[-1:], SCALES[0]]))

@@ -81,6 +81,7 @@ class Store:
             "scale": scale,
             "status": result.status,
             "spec": json.loads(run.canonical_json()),
+            "rows": {"runs": len(rows), "curves": len(curves)},
             **result.provenance,
         }
         with self.writing(), FileLock(self.root / ".lock"):
@@ -147,7 +148,15 @@ class Store:
         done = self.recorded(runs)
         tasks = sorted({run.task for run in runs if run.id in done})
         rows = pd.concat([_read_csv(self.root / task / name, columns) for task in tasks])
-        return rows[rows["run_id"].isin(done)]
+        rows = rows[rows["run_id"].isin(done)]
+        found = rows["run_id"].value_counts()
+        for line in self.provenance(runs):
+            if found.get(line["run_id"], 0) != line["rows"][name.removesuffix(".csv")]:
+                raise UserError(
+                    f"{self.root}/*/{name} lacks rows of run {line['run_id']}: restore it from "
+                    "git, or delete its folder and run the artifacts again"
+                )
+        return rows
 
     def _provenance(self, task: str) -> list[dict[str, Any]]:
         path = self.root / task / "provenance.jsonl"
@@ -157,7 +166,7 @@ class Store:
         try:
             for text in path.read_text().splitlines():
                 line = json.loads(text)
-                if not (isinstance(line, dict) and {"run_id", "status"} <= line.keys()):
+                if not (isinstance(line, dict) and {"run_id", "status", "rows"} <= line.keys()):
                     raise ValueError("it does not say which run it is of, and how that ended")
                 lines.append(line)
         except (OSError, ValueError) as error:

@@ -52,8 +52,8 @@ def page(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 
 def summary(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """The table in short: the claims, the verdicts, and what they rest on."""
-    rows = table(verdicts)
+    """The table in short, the decided claims first: the verdicts, and what they rest on."""
+    rows = table(sorted(verdicts, key=lambda verdict: verdict.status == "not run"))
     return rows.drop(columns=["the paper", "ours"])
 
 
@@ -92,7 +92,8 @@ def is_exact(estimate: Estimate) -> bool:
 
 def number(value: float) -> str:
     """Three significant digits, and no power of ten where the thousands are few."""
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    digits = ",.0f" if 1000 <= abs(value) < 1e6 else "#.3g"  # "1.00", not "1"
+    return f"{value:{digits}}".removesuffix(".").replace("-", "−")
 
 
 def markdown(rows: pd.DataFrame) -> str:

@@ -158,6 +158,19 @@ def test_rows_of_a_run_that_was_cut_off_are_not_read(
     assert len(store.curves(RUNS)) == 4
 
 
+@pytest.mark.parametrize(("name", "read"), [("runs", Store.table), ("curves", Store.curves)])
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_table_that_lost_rows_is_a_sentence(
+    store: Store, name: str, read: Callable[..., pd.DataFrame], lost: int
+) -> None:
+    for run in RUNS[:2]:
+        store.add(result(run), "cpu")
+    path = store.root / "fake" / f"{name}.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-lost]))
+    with pytest.raises(UserError, match=f"{name}.csv lacks rows of run"):
+        read(store, RUNS)
+
+
 def test_a_file_is_the_old_or_the_new_one_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

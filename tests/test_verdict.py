@@ -295,10 +295,10 @@ def test_the_json_says_everything_and_is_json() -> None:
 @pytest.mark.parametrize(
     ("values", "exact", "text"),
     [
-        ([9.0, 10.0, 11.0], False, "10 [7.52, 12.5]"),
+        ([9.0, 10.0, 11.0], False, "10.0 [7.52, 12.5]"),
         ([1234.5678], True, "1,235"),
-        ([0.25], False, "0.25"),
-        ([2e7], True, "2e+07"),
+        ([0.25], False, "0.250"),
+        ([2e7], True, "2.00e+07"),
         ([math.nan], True, "no record"),
     ],
 )
@@ -310,7 +310,7 @@ def test_an_estimate_reads_well(values: list[float], exact: bool, text: str) -> 
 def test_many_estimates_are_given_by_their_range() -> None:
     values = {"a": [1.0] * 3, "b": [2.0] * 3, "c": [math.nan] * 3, "d": [9.0] * 3}
     judged = verdict(records(**values), *(part(name, below=5.0) for name in values))
-    assert report.ours(judged.estimates) == "a: 1 to 9; 2 of 4 within bounds"
+    assert report.ours(judged.estimates) == "a: 1.00 to 9.00; 2 of 4 within bounds"
 
 
 def test_the_table_has_a_row_a_claim_and_the_document_takes_it() -> None:
