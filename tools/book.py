@@ -7,19 +7,30 @@ pinned packages are those they were made with; otherwise every notebook is execu
 
 import argparse
 import hashlib
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 EXECUTED = BUILD / ".jupyter_cache"
+
+RECORD = "application/papermill.record/"
+GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`]+)`")
+REFERENCE = re.compile(r"\{(?:cite(?::\w+)?|eq|numref|py:func)\}`~?(?P<name>[^`]+)`")
+DIRECTIVE = re.compile(
+    r"^```\{(?P<kind>glue:figure|glue:md|math)\}(?P<name>[^\n]*)\n(?::[^\n]*\n)*(?P<body>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
 
 COMPUTED_WITH = ("radam_core", "experiments", "requirements.lock")
 MADE_FROM = (*COMPUTED_WITH, "book", "_config.yml", "tools/book.py")
@@ -99,6 +110,41 @@ def is_notebook(page: Path) -> bool:
     return not before and "kernelspec:" in header
 
 
+def glued(cells: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what the cells glued as text or Markdown, by name."""
+    values: dict[str, str] = {}
+    for output in (output for cell in cells for output in cell.get("outputs", [])):
+        name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+        data = output.get("data", {})
+        for kind in ("text/markdown", "text/plain"):
+            text = data.get(RECORD + kind)
+            if name is not None and text is not None and name not in values:
+                values[name] = "".join(text).strip("'")
+    return values
+
+
+def readable(notebook: dict[str, Any]) -> dict[str, Any]:
+    """Put values and plain Markdown where a notebook's text has roles and directives of the book.
+
+    Jupyter knows neither: a glued number is written out, a formula goes between dollar signs, and
+    of a captioned figure the caption stays, since the cell above it shows the figure.
+    """
+    values = glued(notebook["cells"])
+
+    def directive(match: re.Match[str]) -> str:
+        kind, name, body = match["kind"], match["name"].strip(), match["body"]
+        if kind == "math":
+            return f"$$\n{body}$$"
+        return values.get(name, "") if kind == "glue:md" else body
+
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = DIRECTIVE.sub(directive, "".join(cell["source"]))
+            text = GLUED.sub(lambda match: values.get(match["name"], match[0]), text)
+            cell["source"] = REFERENCE.sub(r"[\g<name>]", text)
+    return notebook
+
+
 def build_notebooks() -> int:
     """Execute every chapter and write it as .ipynb to _build/notebooks. Return the exit status."""
     target = BUILD / "notebooks"
@@ -111,6 +157,10 @@ def build_notebooks() -> int:
         command += ["--run-path", str(page.parent), "--output", str(notebook), str(page)]
         if status := execute(command):
             return status
+        plain = readable(json.loads(notebook.read_text(encoding="utf-8")))
+        notebook.write_text(
+            json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         print(f"wrote {notebook.relative_to(ROOT)}")
     return 0
 
