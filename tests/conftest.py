@@ -1,6 +1,7 @@
 """What several test files share: one thread, tiny runs, and the records of every smoke run."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: results depend on the threads
 
@@ -30,6 +31,15 @@ TINY = Run(
     settings=options(depth=8, train_images=80, validation_images=40, augment=True),
 )
 """Three epochs of three updates, the last batch of each smaller: a fraction of a second."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Heed Ctrl-C, here and in what the tests start.
+
+    A shell starts what runs in its background with Ctrl-C ignored, and that is inherited.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

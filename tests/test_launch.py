@@ -173,7 +173,7 @@ def test_a_killed_campaign_goes_on_to_the_same_records(
 ) -> None:
     runs = (dataclasses.replace(tiny, epochs=1), tiny)
     killed = campaign(runs, places, kill_at=5)  # in the second of three epochs of three updates
-    killed.communicate(timeout=600)
+    killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert places.store.recorded(runs) == {runs[0].id}
     assert places.checkpoint(tiny).exists()
@@ -202,7 +202,7 @@ def test_workers_end_with_their_parent(tiny: Run, places: Places) -> None:
         else:
             process.kill()
     # The pipes close when the last process that holds them has ended: the workers hold them too.
-    (_, errors), _ = (process.communicate(timeout=600) for process in campaigns)
+    (_, errors), _ = (process.communicate(timeout=120) for process in campaigns)
     assert [process.returncode for process in campaigns] == [130, -signal.SIGKILL]
     assert "Traceback" not in errors
     assert errors.endswith("\nstopped; the same command goes on from here\n")
