@@ -69,7 +69,7 @@ DEVIATIONS = {
                   "neither trained on nor tested on"),
         Deviation("epochs", "164 (186 in the text)", _LAPTOP),
         Deviation("StepDecay.milestones", "81, 122", "the same shares of a shorter run"),
-        Deviation("precision", "float32", "bfloat16 arithmetic halves the time; weights, state "
+        Deviation("precision", "float32", "bfloat16 arithmetic is faster; weights, state "
                   "and update stay in float32"),
     ),
     "smoke": (
