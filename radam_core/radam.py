@@ -341,7 +341,6 @@ class RAdam(Optimizer):
                 p, p.grad, state["exp_avg"], state["exp_avg_sq"]
             )
 
-        conventions = Conventions(**{name: group[name] for name in _CONVENTIONS})
         lr = group["lr"]
         if isinstance(lr, Tensor):
             lr = lr.reshape(()) if group["differentiable"] else lr.item()
@@ -349,13 +348,18 @@ class RAdam(Optimizer):
         for (t, _, _), batch in batches.items():
             apply(
                 batch,
-                plan_update(t, group["betas"], group["eps"], conventions),
+                self._plan(t, group),
                 lr=lr,
                 betas=group["betas"],
                 weight_decay=group["weight_decay"],
                 decoupled=group["decoupled_weight_decay"],
                 maximize=group["maximize"],
             )
+
+    def _plan(self, t: int, group: Mapping[str, Any]) -> Update:
+        """What update ``t`` does to the parameters of a group: what a subclass may change."""
+        conventions = Conventions(**{name: group[name] for name in _CONVENTIONS})
+        return plan_update(t, group["betas"], group["eps"], conventions)
 
 
 class _Batch:
