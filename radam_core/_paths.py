@@ -100,7 +100,7 @@ _SWALLOWS_SINGLE = 2.0**60  # for the others, which the kernels compute in singl
 
 def apply_fused(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
     """All tensors in one kernel; :func:`obstacle` says where that cannot be."""
-    if update.size == 0:  # the parameters stay where they are
+    if update.kind == "skip" or update.size == 0:  # the parameters stay where they are
         apply_foreach(batch, update, hyper)
         return
     # The kernels take a tensor's memory for a row of numbers, and do not ask whether it is one.
