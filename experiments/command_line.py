@@ -131,13 +131,24 @@ def get_data(arguments: argparse.Namespace) -> None:
 
 def bench(arguments: argparse.Namespace) -> None:
     """Time against peers, in one process."""
-    from experiments.benchmarks import BENCHMARKS
+    from experiments.benchmarks import BENCHMARKS, record
+    from experiments.engine import find_device
 
     if arguments.name not in BENCHMARKS:
         raise UserError(
             f"there is no benchmark {arguments.name!r}; they are: {', '.join(BENCHMARKS)}"
         )
-    print(report.plain(BENCHMARKS[arguments.name](arguments.device)))
+    find_device(arguments.device)
+    store = Store(arguments.results)
+    if arguments.record:
+        with store.writing():
+            pass
+    table = BENCHMARKS[arguments.name](arguments.device)
+    print(report.plain(table))
+    if arguments.record:
+        with store.writing():
+            path = record(arguments.name, table, arguments.device, store.root)
+        print(f"recorded in {path}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -183,7 +194,8 @@ def parser() -> argparse.ArgumentParser:
     option(sub, "data")
     sub = command("bench", bench)
     sub.add_argument("name")
-    option(sub, "device")
+    sub.add_argument("--record", action="store_true", help="keep the table among the results")
+    option(sub, "device", "results")
     return top
 
 

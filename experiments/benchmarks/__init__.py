@@ -7,6 +7,9 @@ from collections.abc import Callable
 import pandas as pd
 
 from experiments.benchmarks import simulation, step
+from experiments.benchmarks._record import record
+
+__all__ = ["BENCHMARKS", "record"]
 
 BENCHMARKS: dict[str, Callable[[str], pd.DataFrame]] = {
     "step": step.benchmark,

@@ -29,7 +29,7 @@ def compare(
     medians = {name: statistics.median(times) * 1e3 for name, times in seconds.items()}
     first = next(iter(medians.values()))
     rows = [
-        {"": name, "ms": f"{median:.3g}", "ratio": f"{median / first:.2f}"}
+        {"contestant": name, "ms": f"{median:.3g}", "ratio": f"{median / first:.2f}"}
         for name, median in medians.items()
     ]
     return pd.DataFrame(rows)

@@ -1,0 +1,61 @@
+"""Benchmarks: the table is printed, and recorded where asked; no timing is judged."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import benchmarks
+from experiments.__main__ import main
+from experiments.benchmarks import record
+
+
+def some_table(ms: str) -> pd.DataFrame:
+    return pd.DataFrame([{"contestant": "ours", "ms": ms}, {"contestant": "theirs", "ms": "2"}])
+
+
+def provenance(results: Path) -> list[dict[str, object]]:
+    lines = (results / "benchmarks" / "provenance.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_record_replaces_that_of_its_name_and_kind_of_device_alone(tmp_path: Path) -> None:
+    for name, ms in (("step", "5"), ("other", "7"), ("step", "6")):
+        path = record(name, some_table(ms), "cpu", tmp_path)
+        assert path == tmp_path / "benchmarks" / f"{name}-cpu.csv"
+        assert path.read_text() == f"contestant,ms\nours,{ms}\ntheirs,2\n"
+    lines = provenance(tmp_path)
+    assert [line["table"] for line in lines] == ["other-cpu.csv", "step-cpu.csv"]
+    for line in lines:
+        assert {"commit", "dirty", "versions", "platform", "device", "cores"} <= line.keys()
+        assert line["threads"] == 1
+
+
+def test_the_command_records_where_asked_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(benchmarks.BENCHMARKS, "some", lambda device: some_table(device))
+    words = ["bench", "some", "--results", str(tmp_path / "results")]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "theirs" in printed
+    assert list(tmp_path.iterdir()) == []
+    assert main([*words, "--record"]) == 0
+    path = tmp_path / "results" / "benchmarks" / "some-cpu.csv"
+    assert capsys.readouterr().out == f"{printed}recorded in {path}\n"
+    assert path.read_text() == "contestant,ms\nours,cpu\ntheirs,2\n"
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentence: Callable[..., str]
+) -> None:
+    monkeypatch.setitem(benchmarks.BENCHMARKS, "some", lambda _: pytest.fail("timed"))
+    (tmp_path / "results").write_text("a file in its place")
+    words = ("bench", "some", "--record", "--results", tmp_path / "results")
+    assert "cannot be written" in sentence(*words)
+
+
+def test_a_device_that_is_not_there_is_a_sentence(sentence: Callable[..., str]) -> None:
+    assert "there is no device 'toaster' here" in sentence("bench", "step", "--device", "toaster")
