@@ -1,24 +1,28 @@
 """What an optimizer does to the weights: histograms of gradients, updates and adaptive rates.
 
->>> probe = Probe(optimizer)  # doctest: +SKIP
->>> reading = probe.watch(optimizer.step)  # in place of optimizer.step()  # doctest: +SKIP
->>> reading.gradient.counts  # elements per bin of log10|gradient|  # doctest: +SKIP
+>>> tracker = track(model, optimizer, every=10)  # then train as before  # doctest: +SKIP
+>>> tracker.readings[1].gradient.counts  # elements per bin of log10|gradient|  # doctest: +SKIP
 
 Watching changes nothing in the training: it draws no random numbers and writes to no tensor of it.
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["Histogram", "LogBins", "Probe", "Reading", "log_histogram"]
+__all__ = ["Histogram", "LogBins", "Probe", "Reading", "Tracker", "log_histogram", "track"]
+
+
+_FEWEST_BITS, _MOST_BITS = 3, 12
+_NARROWEST = math.log10(1 + 2**-_MOST_BITS)
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,12 @@ class LogBins:
         Decimal logarithms of the outermost edges, ``-37 <= low < high <= 38``: what single
         precision can tell from zero and from infinity.
     count : int
-        Number of bins.
+        Number of bins, each more than 1.06e-4 wide.
 
     Raises
     ------
     ValueError
-        If the range is empty or too wide, or ``count`` is not a positive integer.
+        If the range is empty or too wide, or ``count`` is not a positive integer or too large.
     """
 
     low: float = -16.0
@@ -51,6 +55,16 @@ class LogBins:
             )
         if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
             raise ValueError(f"count must be an integer of at least 1, not {self.count!r}")
+        if self.width <= _NARROWEST:
+            raise ValueError(
+                f"count={self.count} bins from {self.low} to {self.high} are too narrow: use bins "
+                f"wider than {_NARROWEST:.3g}"
+            )
+
+    @property
+    def width(self) -> float:
+        """Width of a bin in ``log10|x|``."""
+        return (self.high - self.low) / self.count
 
     @property
     def log_edges(self) -> npt.NDArray[np.float64]:
@@ -235,11 +249,14 @@ class Probe:
         Reading
             Histograms of gradients, updates and adaptive rates.
         """
-        before = {id(p): p.detach().clone() for p, _ in self._watched()}
+        before = self._weights()
         step()
-        with torch.no_grad():
-            return self._read(before)
+        return self._read(before)
 
+    def _weights(self) -> dict[int, Tensor]:
+        return {id(p): p.detach().clone() for p, _ in self._watched()}
+
+    @torch.no_grad()
     def _read(self, before: dict[int, Tensor]) -> Reading:
         watched = [(p, p.grad, group) for p, group in self._watched() if p.grad is not None]
         tallies = [
@@ -272,6 +289,99 @@ class Probe:
         return tally
 
 
+class Tracker:
+    """Readings of an optimizer's updates, taken while it trains; what :func:`track` returns.
+
+    A context manager: at its end, or after :meth:`close`, no more readings are taken.
+
+    Attributes
+    ----------
+    readings : dict of int to Reading
+        By the number of the update, counted from 1 where the tracking began.
+    t : int
+        Updates seen so far.
+    """
+
+    def __init__(self, probe: Probe, every: int | None, at: Collection[int]) -> None:
+        self.readings: dict[int, Reading] = {}
+        self.t = 0
+        self._probe, self._every, self._at = probe, every, frozenset(at)
+        self._before: dict[int, Tensor] | None = None
+        self._hooks = (
+            probe.optimizer.register_step_pre_hook(self._begin),
+            probe.optimizer.register_step_post_hook(self._end),
+        )
+
+    def _begin(self, *_: object) -> None:
+        self.t += 1
+        if self.t in self._at or (self._every is not None and (self.t - 1) % self._every == 0):
+            self._before = self._probe._weights()
+
+    def _end(self, *_: object) -> None:
+        if self._before is not None:
+            self.readings[self.t] = self._probe._read(self._before)
+            self._before = None
+
+    def close(self) -> None:
+        """Take no more readings."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def track(
+    model: nn.Module,
+    optimizer: Optimizer,
+    every: int | None = 10,
+    at: Collection[int] = (),
+    bins: LogBins | None = None,
+) -> Tracker:
+    """Read what an optimizer does to a model's weights, at chosen updates of a training.
+
+    >>> with track(model, optimizer, every=10) as tracker:  # doctest: +SKIP
+    ...     train(model, optimizer)
+    >>> tracker.readings[11].update.counts  # elements per bin of log10|change|  # doctest: +SKIP
+
+    The figures of the paper need the gradients at updates 1, 5, 10, 25, 50, 75 and 100 (Figures 2
+    and 3): ``every=None, at=(1, 5, 10, 25, 50, 75, 100)``.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its parameters are watched, those that the optimizer has.
+    optimizer : torch.optim.Optimizer
+        Any optimizer; see :class:`Probe`.
+    every : int or None
+        Read updates 1, ``1 + every``, ``1 + 2 every`` ...; None reads those in ``at`` alone.
+    at : collection of int
+        Numbers of further updates to read, counted from 1 where the tracking begins.
+    bins : LogBins
+        Bins of all histograms.
+
+    Returns
+    -------
+    Tracker
+        Gathers the readings, until it is closed.
+
+    Raises
+    ------
+    ValueError
+        If ``every`` is not a positive integer, or no parameter of the model is the optimizer's.
+    """
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        raise ValueError(f"every={every!r} is no distance between updates: use 1, 2 ..., or None")
+    its = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    watched = [p for p in model.parameters() if id(p) in its]
+    if not watched:
+        raise ValueError("no parameter of the model is the optimizer's: give them the same model")
+    return Tracker(Probe(optimizer, bins, watched), every, at)
+
+
 def log_histogram(tensors: Iterable[Tensor], bins: LogBins | None = None) -> Histogram:
     """Count the absolute values of all elements of some tensors on a logarithmic scale.
 
@@ -299,14 +409,53 @@ def _tally(x: Tensor, bins: LogBins) -> Tensor:
     """Count elements: [zeros, below, each bin, above, nonfinite] of shape [bins.count + 4]."""
     size = _single(x.to_dense().abs()).reshape(-1)
     size = size.nan_to_num(nan=math.inf, posinf=math.inf)
-    edges = torch.tensor([*bins.edges, math.inf], dtype=size.dtype, device=size.device)
-    slot = torch.bucketize(size, edges, right=True)  # 0 below, 1.. bins, then above, nonfinite
+    cells = _cells(bins, size.dtype, size.device)
+    # A search among the edges for every element is slow. But the uppermost bits of a positive
+    # number say in which part of an octave it lies, and no more than one edge lies in there.
+    part = size.view(cells.integer) >> cells.shift
+    half = 2 * part + (size >= cells.edge.index_select(0, part))
     tally = torch.zeros(bins.count + 4, dtype=torch.int64, device=size.device)
-    # Unlike bincount, index_add_ needs not know the greatest slot and so never waits for a GPU.
-    tally[1:].index_add_(0, slot, torch.ones_like(slot))
+    tally[1:].index_add_(0, cells.slots, _count(half, len(cells.slots)))
     tally[0] = (size == 0).sum()
     tally[1] -= tally[0]
     return tally
+
+
+def _count(values: Tensor, bins: int) -> Tensor:
+    if values.device.type == "cpu":
+        return torch.bincount(values, minlength=bins)
+    # Unlike bincount, index_add_ needs not know the greatest value and so never waits for a GPU.
+    counts = torch.zeros(bins, dtype=torch.int64, device=values.device)
+    return counts.index_add_(0, values, torch.ones_like(values, dtype=torch.int64))
+
+
+class _Cells(NamedTuple):
+    """The positive numbers of a type, cut by their uppermost bits into parts of octaves.
+
+    ``edge`` is the edge of a bin in each part, or infinite; ``slots`` has for what lies below it
+    and what lies above it [2 parts] where that is counted: 0 below all edges, 1.. in the bins, then
+    above, nonfinite.
+    """
+
+    integer: torch.dtype
+    shift: int
+    edge: Tensor
+    slots: Tensor
+
+
+@functools.cache
+def _cells(bins: LogBins, dtype: torch.dtype, device: torch.device) -> _Cells:
+    integer, mantissa = (torch.int32, 23) if dtype == torch.float32 else (torch.int64, 52)
+    bits = range(_FEWEST_BITS, _MOST_BITS + 1)
+    shift = mantissa - next(b for b in bits if math.log10(1 + 2**-b) < bins.width)
+    parts = (int(torch.tensor(math.inf, dtype=dtype).view(integer)) >> shift) + 1
+    edges = torch.tensor([*bins.edges, math.inf], dtype=dtype)
+    lowest = torch.arange(parts, dtype=integer) << shift
+    highest = lowest + ((1 << shift) - 1)  # of the last part a NaN, for infinity is its lowest
+    first = torch.bucketize(lowest.view(dtype), edges, right=True)
+    last = torch.bucketize(highest.view(dtype).nan_to_num(math.inf), edges, right=True)
+    edge = torch.where(last > first, edges[first.clamp(max=len(edges) - 1)], math.inf)
+    return _Cells(integer, shift, edge.to(device), torch.stack([first, last], 1).ravel().to(device))
 
 
 def _single(x: Tensor) -> Tensor:

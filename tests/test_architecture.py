@@ -30,7 +30,7 @@ ARROWS = {
     "experiments.optimizers": "torch spec errors radam_core",
     "experiments.engine": "torch spec errors record tasks optimizers",
     "experiments.launch": "torch tqdm spec errors record engine",
-    "experiments.benchmarks": "torch pandas benchmarks record tasks radam_core",
+    "experiments.benchmarks": "torch torchvision pandas benchmarks record tasks radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact launch "

@@ -11,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from torch import nn
 
+from radam_core import RAdam
 from radam_core.delayed_adam import DelayedAdam
-from radam_core.probes import Histogram, LogBins, Probe, Reading, log_histogram
+from radam_core.probes import Histogram, LogBins, Probe, Reading, Tracker, log_histogram, track
 
 BINS = LogBins(-3, 3, 6)
 
@@ -301,3 +303,74 @@ def test_bad_use_gets_a_sentence() -> None:
         log_histogram([p], LogBins(0, 1, 5)) + log_histogram([p], LogBins(0, 1, 6))
     with pytest.raises(ValueError, match="not the dict of a histogram"):
         Histogram.from_dict({"low": 0, "high": 1})
+
+
+# ---- through a training
+
+
+def trained(updates: int, **tracking: Any) -> tuple[nn.Module, RAdam, Tracker]:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = RAdam(model.parameters())
+    with track(model, optimizer, **tracking) as tracker:
+        for _ in range(updates):
+            optimizer.zero_grad()
+            model(torch.ones(4, 3)).square().sum().backward()
+            optimizer.step()
+    return model, optimizer, tracker
+
+
+def test_a_tracker_reads_the_chosen_updates() -> None:
+    assert list(trained(25)[2].readings) == [1, 11, 21]
+    assert list(trained(7, every=3, at=(2, 4))[2].readings) == [1, 2, 4, 7]
+    _, _, tracker = trained(6, every=None, at=(1, 5, 10))
+    assert list(tracker.readings) == [1, 5]
+    assert tracker.t == 6
+    assert all(reading.update.total == 8 for reading in tracker.readings.values())
+
+
+def test_a_tracker_reads_what_a_probe_reads() -> None:
+    _, _, tracker = trained(4, every=3)
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = RAdam(model.parameters())
+    probe = Probe(optimizer)
+    for t in range(1, 5):
+        optimizer.zero_grad()
+        model(torch.ones(4, 3)).square().sum().backward()
+        reading = probe.watch(optimizer.step)
+        if t in (1, 4):
+            assert tracker.readings[t] == reading
+
+
+def test_a_closed_tracker_reads_no_more_and_changed_nothing() -> None:
+    _, optimizer, tracker = trained(3, every=1)
+    optimizer.step()
+    assert (tracker.t, len(tracker.readings)) == (3, 3)
+    alone, _, _ = trained(3, every=None)
+    assert all(map(torch.equal, trained(3, every=1)[0].parameters(), alone.parameters()))
+
+
+def test_a_tracker_watches_the_model_and_nothing_else() -> None:
+    first, second = nn.Linear(3, 2), nn.Linear(5, 1)
+    optimizer = RAdam([*first.parameters(), *second.parameters()])
+    tracker = track(second, optimizer)
+    (first(torch.ones(3)).sum() + second(torch.ones(5)).sum()).backward()
+    optimizer.step()
+    assert tracker.readings[1].gradient.total == 6
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, True])
+def test_a_bad_distance_is_refused(every: Any) -> None:
+    with pytest.raises(ValueError, match=r"every=.* is no distance between updates"):
+        trained(1, every=every)
+
+
+def test_a_model_of_another_optimizer_is_refused() -> None:
+    with pytest.raises(ValueError, match="no parameter of the model is the optimizer's"):
+        track(nn.Linear(2, 2), RAdam(nn.Linear(2, 2).parameters()))
+
+
+def test_bins_too_narrow_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"count=20000 bins .* are too narrow"):
+        LogBins(0, 1, 20_000)

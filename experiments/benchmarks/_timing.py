@@ -1,7 +1,8 @@
-"""How everything here is timed: the contestants take turns, and the medians are compared."""
+"""How everything here is timed: the contestants take turns, and are compared round by round."""
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -13,23 +14,39 @@ import torch
 def compare(
     contestants: Mapping[str, Callable[[], object]], device: str, rounds: int = 15
 ) -> pd.DataFrame:
-    """Median milliseconds a call, and the ratio to the first contestant.
+    """Median milliseconds a call, and the median ratio to the first contestant with its quartiles.
 
-    Each round calls every contestant once, so that a slow moment of the machine hits all alike.
+    Each round calls every contestant once, and ratios are taken within a round, so that a slow
+    moment of the machine hits all alike; in an order of chance, for who comes next finds caches and
+    threads as the one before left them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    order, chance = list(contestants), random.Random(0)
     for number in range(rounds + 2):
-        for name, call in contestants.items():
+        chance.shuffle(order)
+        for name in order:
+            _wait(device)
             started = time.perf_counter()
-            call()
-            if torch.device(device).type == "cuda":
-                torch.cuda.synchronize(device)
+            contestants[name]()
+            _wait(device)
             if number >= 2:  # the first rounds allocate and warm caches
                 seconds[name].append(time.perf_counter() - started)
-    medians = {name: statistics.median(times) * 1e3 for name, times in seconds.items()}
-    first = next(iter(medians.values()))
-    rows = [
-        {"contestant": name, "ms": f"{median:.3g}", "ratio": f"{median / first:.2f}"}
-        for name, median in medians.items()
-    ]
+    first = next(iter(seconds.values()))
+    rows = []
+    for name, times in seconds.items():
+        ratios = [mine / its for mine, its in zip(times, first, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        rows.append(
+            {
+                "contestant": name,
+                "ms": f"{statistics.median(times) * 1e3:.3g}",
+                "ratio": f"{middle:.2f}",
+                "quartiles": f"{low:.2f} to {high:.2f}",
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def _wait(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,30 +1,126 @@
-"""The time of one optimizer step on ResNet-20's parameters."""
+"""The time of one optimizer step, against torch's optimizers, other RAdams, and the memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 import torch
+from torch import Tensor
+from torchvision.models import resnet18
 
 from experiments.benchmarks._timing import compare
 from experiments.tasks._resnet import ResNet
 from radam_core import RAdam
 
-CONTESTANTS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "radam_core.RAdam": RAdam,
-    "torch.optim.RAdam": lambda parameters: torch.optim.RAdam(parameters, foreach=True),
-    "torch.optim.AdamW (fused)": lambda parameters: torch.optim.AdamW(parameters, fused=True),
+Shapes = list[torch.Size]
+Make = Callable[..., torch.optim.Optimizer]
+
+
+def _shapes_of(network: torch.nn.Module) -> Shapes:
+    return [p.shape for p in network.parameters()]
+
+
+WORKLOADS: dict[str, Callable[[], Shapes]] = {
+    "65 tensors of one element": lambda: [torch.Size([1])] * 65,
+    "ResNet-20: 65 tensors, 0.27 M": lambda: _shapes_of(ResNet(20)),
+    "180 tensors, 2.2 M": lambda: [torch.Size([12_000])] * 180,
+    "ResNet-18: 62 tensors, 11.7 M": lambda: _shapes_of(resnet18()),
+    "4 tensors, 33.6 M": lambda: [torch.Size([2048, 4096])] * 4,
 }
+"""By name: shapes of the parameters. In the first nothing is left but the overhead of a step."""
+ON_A_GPU: dict[str, Callable[[], Shapes]] = {
+    "100 tensors, 100 M": lambda: [torch.Size([1000, 1000])] * 100,
+}
+
+OURS: dict[str, Make] = {
+    "radam_core.RAdam": RAdam,
+    "radam_core.RAdam, an early update": functools.partial(RAdam, threshold=1900.0),
+    "radam_core.RAdam (foreach)": functools.partial(RAdam, foreach=True),
+}
+TORCHS: dict[str, Make] = {
+    "torch.optim.RAdam (foreach)": functools.partial(torch.optim.RAdam, foreach=True),
+    "torch.optim.RAdam (loop)": functools.partial(torch.optim.RAdam, foreach=False),
+    "torch.optim.AdamW (fused)": functools.partial(torch.optim.AdamW, fused=True),
+}
+PEERS = {
+    "torch_optimizer": ("torch_optimizer", "RAdam"),
+    "timm": ("timm.optim.radam", "RAdamLegacy"),
+    "pytorch_optimizer": ("pytorch_optimizer", "RAdam"),
+}
+MEMORY = "moving the bytes"
+"""Reading p, g, m and v, and writing p, m and v: what no step in one pass can do without."""
 
 
 def benchmark(device: str = "cpu") -> pd.DataFrame:
-    """Median milliseconds a step, and the ratio to ours."""
-    return compare({name: _stepper(make, device) for name, make in CONTESTANTS.items()}, device)
+    """Median milliseconds a step for every workload, and the ratio to ours within a round."""
+    workloads = WORKLOADS | (ON_A_GPU if torch.device(device).type == "cuda" else {})
+    tables = []
+    for name, shapes in workloads.items():
+        table = compare(dict(_contestants(shapes(), device)), device, rounds=_rounds(shapes()))
+        table.insert(0, "parameters", name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
-def _stepper(make: Callable[..., torch.optim.Optimizer], device: str) -> Callable[[], object]:
-    parameters = list(ResNet(20).to(device).parameters())
-    for parameter in parameters:
-        parameter.grad = torch.randn_like(parameter)
-    return make(parameters).step
+def _rounds(shapes: Shapes) -> int:
+    """More of them where a step is short."""
+    return 25 if sum(shape.numel() for shape in shapes) > 5e6 else 101
+
+
+def _contestants(shapes: Shapes, device: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    peers = {
+        f"{package}.{name}": getattr(importlib.import_module(module), name)
+        for package, (module, name) in PEERS.items()
+        if importlib.util.find_spec(package)
+    }
+    for name, make in (OURS | TORCHS | peers).items():
+        yield name, make(_parameters(shapes, device)).step
+    if torch.device(device).type == "cuda":
+        for name, make in {
+            "radam_core.RAdam": RAdam,
+            "torch.optim.RAdam": torch.optim.RAdam,
+        }.items():
+            yield f"{name} (CUDA graph)", _captured(make, _parameters(shapes, device))
+    yield MEMORY, _memory(shapes, device)
+
+
+def _parameters(shapes: Shapes, device: str) -> list[Tensor]:
+    generator = torch.Generator(device).manual_seed(0)
+    parameters = []
+    for shape in shapes:
+        parameter = torch.randn(shape, device=device, generator=generator).requires_grad_()
+        parameter.grad = torch.randn(shape, device=device, generator=generator)
+        parameters.append(parameter)
+    return parameters
+
+
+def _captured(make: Make, parameters: list[Tensor]) -> Callable[[], object]:
+    """An optimizer's step as a CUDA graph."""
+    optimizer = make(parameters, capturable=True)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        optimizer.step()  # makes the state
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    return graph.replay
+
+
+def _memory(shapes: Shapes, device: str) -> Callable[[], object]:
+    """In place, so that no byte moves that a step does not move; and no arithmetic to speak of."""
+    written = [torch.ones(shape, device=device) for shape in shapes for _ in "pmv"]
+    read = [torch.ones(shape, device=device) for shape in shapes]
+
+    def move() -> None:
+        for x in written:
+            x.neg_()
+        for x in read:
+            x.sum()
+
+    return move
