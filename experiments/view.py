@@ -7,6 +7,7 @@ and ``fig6.robust-1``, ``fig6.robust-2`` ... its estimates with their intervals.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from myst_nb import glue
 
 from experiments import report, style
 from experiments.artifact import Artifact, best_scale, find, verdicts
-from experiments.record import Store
+from experiments.record import ROOT, Store
 from experiments.spec import Run
 
 
@@ -140,6 +141,19 @@ def live(name: str, figure: str | None = None) -> None:
         places = launch.Places(store, data_root=Path("data"))
         launch.launch([("smoke", run) for run in found.at("smoke")], places, quiet=True)
         glue(figure or f"{name}-live", found.draw(found.records("smoke", store)))
+
+
+def timings(name: str, device: str = "cpu") -> pd.DataFrame:
+    """A recorded benchmark's table; empty where none is recorded for that kind of device."""
+    path = ROOT / "benchmarks" / f"{name}-{device}.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def timed_on(name: str, device: str = "cpu") -> str:
+    """What a recorded benchmark ran on: the device, its cores, and torch's version."""
+    lines = (ROOT / "benchmarks" / "provenance.jsonl").read_text().splitlines()
+    (line,) = (one for one in map(json.loads, lines) if one["table"] == f"{name}-{device}.csv")
+    return f"{line['device']}, {line['threads']} threads, torch {line['versions']['torch']}"
 
 
 def figure(name: str, drawn: Figure) -> None:
