@@ -10,14 +10,14 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.errors import UserError
 from experiments.record import Store
-from experiments.spec import SCALES, Run
+from experiments.spec import SCALES, Optim, Run
 from experiments.verdict import MIN_SEEDS, Claim, Records, Verdict, judge
 
 
@@ -43,22 +43,29 @@ class Artifact:
         For each scale at which it can be run, its runs.
     claims
         Written before the runs are. An artifact that is not built yet has claims without parts.
+    yours
+        The claims about an optimizer that is not the paper's, by its name; None where the artifact
+        compares no optimizers.
     draw, tabulate
         Records -> figure, records -> table; None where the artifact has none.
     deviations
         For each scale, every axis on which its runs differ from the paper's, with the reason.
     order
         Where the artifact stands in lists: the paper's order.
+    other
+        The optimizer that stands beside the artifact's own, see `beside`.
     """
 
     id: str
     title: str
     claims: tuple[Claim, ...]
     runs: Mapping[str, tuple[Run, ...]] = field(default_factory=dict)
+    yours: Callable[[str], tuple[Claim, ...]] | None = None
     draw: Callable[[Records], Figure] | None = None
     tabulate: Callable[[Records], pd.DataFrame] | None = None
     deviations: Mapping[str, tuple[Deviation, ...]] = field(default_factory=dict)
     order: int = 100
+    other: Optim | None = None
 
     def at(self, scale: str) -> tuple[Run, ...]:
         """The runs at a scale.
@@ -101,11 +108,31 @@ class Artifact:
         """
         records = self.records(scale, store)
         if records.runs.empty:
+            too = f", with the same --optimizer {self.other.name}," if self.other else ""
             raise UserError(
                 f"no whole comparison of {self.id} is recorded at scale {scale!r}; "
-                f"`python -m experiments run {self.id} --scale {scale}` records it"
+                f"`python -m experiments run {self.id} --scale {scale}`{too} records it"
             )
         return records
+
+    def beside(self, optim: Optim) -> Artifact:
+        """The artifact with another optimizer beside its own, and the claims about that one.
+
+        It gets what RAdam gets: at every scale the same learning rates, schedules, seeds and data.
+
+        Raises
+        ------
+        UserError
+            If the artifact compares no optimizers.
+        """
+        if self.yours is None:
+            able = ", ".join(name for name, one in artifacts().items() if one.yours)
+            raise UserError(f"{self.id} takes no other optimizer; these do: {able}")
+        runs = {
+            scale: (*runs, *(_instead(optim, run) for run in runs if _is_radam(run)))
+            for scale, runs in self.runs.items()
+        }
+        return replace(self, runs=runs, claims=self.yours(optim.name), other=optim)
 
     def verdicts(self, store: Store) -> list[Verdict]:
         """One verdict a claim, at the most telling scale that has records; smoke never votes."""
@@ -120,6 +147,15 @@ class Artifact:
         enough = [verdict for verdict in judged if exact or verdict.n >= MIN_SEEDS]
         none = judge(self.id, claim, Records(pd.DataFrame(), pd.DataFrame()), None)
         return next(iter([*enough, *judged, none]))
+
+
+def _is_radam(run: Run) -> bool:
+    return run.optim is not None and run.optim.name == "radam"
+
+
+def _instead(optim: Optim, run: Run) -> Run:
+    assert run.optim is not None
+    return replace(run, optim=replace(optim, lr=run.optim.lr))
 
 
 @functools.cache

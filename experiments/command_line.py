@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments import report
+from experiments import report, yours
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Run
-from experiments.verdict import to_json
+from experiments.verdict import Verdict, judge, to_json
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = "RADAM_DATA"
@@ -38,15 +38,16 @@ def list_artifacts(_: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out what is outstanding of some artifacts."""
-    from experiments import launch  # torch takes seconds to import: only what computes needs it
+    # torch takes seconds to import: only what computes needs it
+    from experiments import launch, optimizers
     from experiments.engine import find_device
 
-    runs = [
-        (arguments.scale, one)
-        for name in arguments.artifact
-        for one in find(name).at(arguments.scale)
-    ]
+    chosen = [_chosen(name, arguments) for name in arguments.artifact]
+    runs = [(arguments.scale, one) for artifact in chosen for one in artifact.at(arguments.scale)]
     find_device(arguments.device)
+    for artifact in chosen:
+        if artifact.other is not None:
+            optimizers.check(artifact.other)
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs} starts no process; give 1 or more")
     store = Store(arguments.results)
@@ -58,6 +59,16 @@ def run(arguments: argparse.Namespace) -> None:
         f"{len(done)} runs done now ({diverged} diverged), {before} were recorded before; "
         f"records in {store.root}"
     )
+
+
+def _chosen(name: str, arguments: argparse.Namespace) -> Artifact:
+    """An artifact, with an optimizer of the reader's own beside it where one is named."""
+    artifact = find(name)
+    if arguments.optimizer is None:
+        if arguments.optimizer_args is not None:
+            raise UserError("--optimizer-args belongs to an --optimizer; name that too")
+        return artifact
+    return artifact.beside(yours.optimizer(arguments.optimizer, arguments.optimizer_args))
 
 
 def counts(artifact: Artifact, store: Store) -> dict[str, dict[str, int]]:
@@ -91,20 +102,31 @@ def show(arguments: argparse.Namespace) -> None:
     """An artifact from its records: table, verdicts, and the figure in a file."""
     from experiments import style
 
-    artifact, store = find(arguments.artifact), Store(arguments.results)
+    artifact, store = _chosen(arguments.artifact, arguments), Store(arguments.results)
     scale = arguments.scale or best_scale(artifact, store)
     records = artifact.whole(scale, store)
     print(f"{artifact.title} ({artifact.id}, scale {scale})\n")
     if artifact.tabulate is not None:
         print(artifact.tabulate(records).to_string() + "\n")
-    for verdict in artifact.verdicts(store):
+    for verdict in find(arguments.artifact).verdicts(store):
         print(f"{report.MARKS[verdict.status]}: {verdict.text}")
-        for estimate in verdict.estimates:
-            print(f"    {estimate.label}: {report.with_interval(estimate)}")
+        _print_estimates(verdict)
+    name = artifact.id
+    if artifact.other is not None:
+        name += f"-{style.name(artifact.other.name)}"
+        for claim in artifact.claims:
+            verdict = judge(artifact.id, claim, records, scale)
+            print(f"{report.ANSWERS[verdict.status]}: {verdict.text} (scale {scale})")
+            _print_estimates(verdict)
     if artifact.draw is not None:
-        path = arguments.out or Path("_build/figures") / f"{artifact.id}-{scale}.svg"
+        path = arguments.out or Path("_build/figures") / f"{name}-{scale}.svg"
         style.save(artifact.draw(records), path)
         print(f"\nfigure in {path}")
+
+
+def _print_estimates(verdict: Verdict) -> None:
+    for estimate in verdict.estimates:
+        print(f"    {estimate.label}: {report.with_interval(estimate)}")
 
 
 def show_verdicts(arguments: argparse.Namespace) -> None:
@@ -171,6 +193,11 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--data-dir", type=Path, default=default, metavar="DIR", help=words)
         if "json" in names:
             sub.add_argument("--json", action="store_true", help="as JSON")
+        if "optimizer" in names:
+            words = "an optimizer of yours, package.module:Class, beside the artifact's own"
+            sub.add_argument("--optimizer", metavar="CLASS", help=words)
+            words = """its arguments but lr, such as '{"betas": [0.9, 0.99]}'"""
+            sub.add_argument("--optimizer-args", metavar="JSON", help=words)
         if "device" in names:
             sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps ...")
 
@@ -179,13 +206,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("artifact", nargs="+")
     sub.add_argument("--scale", default="smoke", help=f"one of {', '.join(SCALES)}")
     sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
-    option(sub, "device", "results", "data")
+    option(sub, "optimizer", "device", "results", "data")
     option(command("status", status), "json", "results")
     sub = command("show", show)
     sub.add_argument("artifact")
     sub.add_argument("--scale", help="default: the largest with records")
     sub.add_argument("--out", type=Path, metavar="FILE", help="where the figure goes")
-    option(sub, "results")
+    option(sub, "optimizer", "results")
     sub = command("verdicts", show_verdicts)
     sub.add_argument("--write", type=Path, metavar="FILE", help="into a document's marked table")
     option(sub, "json", "results")

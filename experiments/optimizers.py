@@ -6,10 +6,12 @@ paper's experiments.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.optimizer import ParamsT
@@ -76,20 +78,67 @@ DURATIONS = ("steps", "milestones", "total")
 def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The optimizer of a spec over some parameters.
 
+    Its name is a key of `OPTIMIZERS`, or "package.module:Class" for one from elsewhere.
+
     Raises
     ------
     UserError
         If there is no optimizer of that name, or it refuses the arguments.
     """
-    if optim.name not in OPTIMIZERS:
-        known = ", ".join(OPTIMIZERS)
-        raise UserError(f"there is no optimizer {optim.name!r}; the optimizers are: {known}")
-    try:
-        return OPTIMIZERS[optim.name](
-            parameters, lr=optim.lr, weight_decay=optim.weight_decay, **dict(optim.options)
+    constructor = _constructor(optim.name)
+    arguments = {"lr": optim.lr, **dict(optim.options)}
+    if _takes(constructor, "weight_decay"):
+        arguments["weight_decay"] = optim.weight_decay
+    elif optim.weight_decay:
+        raise UserError(
+            f"{optim.name} takes no weight_decay, and {optim.weight_decay:g} is asked for; ask "
+            "for 0"
         )
+    try:
+        return constructor(parameters, **arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{optim.name} refuses its arguments: {error}") from error
+
+
+def _takes(constructor: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(constructor).parameters.values()
+    return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def _constructor(name: str) -> Callable[..., Optimizer]:
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        known = ", ".join(OPTIMIZERS)
+        raise UserError(
+            f"there is no optimizer {name!r}; the optimizers are: {known}, or one from elsewhere "
+            "as package.module:Class"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module may fail in any way while it is imported
+        raise UserError(
+            f"{name} cannot be imported ({error}); give package.module:Class, with the package "
+            "installed or in the present folder"
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, Optimizer)):
+        raise UserError(f"{name} is no torch.optim.Optimizer; name a class that is")
+    closure = inspect.signature(found.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UserError(f"{name} needs a closure for every update, and the training loop has none")
+    return found
+
+
+def check(optim: Optim) -> None:
+    """Build an optimizer over one parameter, so that a mistake is found before anything is run.
+
+    Raises
+    ------
+    UserError
+        As `build` does.
+    """
+    build(optim, [nn.Parameter(torch.zeros(1))])
 
 
 def schedule(run: Run, optimizer: Optimizer, updates_per_epoch: int) -> schedules.Schedule:

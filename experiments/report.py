@@ -20,6 +20,14 @@ MARKS = {
     "inconclusive": "? inconclusive",
     "not run": "· not run",
 }
+ANSWERS = {
+    "reproduced": "✔ holds",
+    "partly": "◐ holds in part",
+    "contradicted": "✘ does not hold",
+    "inconclusive": "? undecided",
+    "not run": "· not run",
+}
+"""The same about an optimizer that the paper says nothing about."""
 
 
 def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:

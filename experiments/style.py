@@ -6,6 +6,8 @@ and on near-black, so that one file serves a page in light and in dark.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,6 +21,8 @@ GREY = "#7a7f87"
 NAMES = {"sgd": "SGD", "adam": "Adam", "radam": "RAdam", "delayed-adam": "Adam-2k"}
 COLOURS = {"SGD": "#d98c00", "Adam": "#0083c9", "RAdam": "#d1495b", "Adam-2k": "#00a07a"}
 """One colour for every optimizer; told apart by readers with any colour vision."""
+SPARE = ("#8a6fc0", "#7a7f87")
+"""For optimizers that have none of their own."""
 
 EXACT, FIRST_ORDER, PLAIN = COLOURS["RAdam"], COLOURS["Adam"], GREY
 PALETTE = sns.color_palette(["#0083c9", "#d98c00", "#00a07a", "#d1495b", "#8a6fc0", "#7a7f87"])
@@ -27,6 +31,17 @@ SEQUENCE = "blend:#e8a33d,#d1495b,#8a6fc0"
 
 WIDTH = 8.0
 """Inches: the width of a column of the book."""
+
+
+def name(optimizer: str) -> str:
+    """The name for readers of an optimizer in a spec; of "module:Class" its class."""
+    return NAMES.get(optimizer, optimizer.rpartition(":")[2])
+
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for every name: an optimizer's own where it has one."""
+    spare = itertools.cycle(SPARE)
+    return {name: COLOURS[name] if name in COLOURS else next(spare) for name in names}
 
 
 def use() -> None:

@@ -22,11 +22,12 @@ ARROWS = {
     "experiments.style": "matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
     "experiments.artifact": "pandas matplotlib spec verdict record errors",
+    "experiments.yours": "spec errors artifact",
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
-    "experiments.beyond": "pandas matplotlib seaborn spec verdict record style artifact paper "
-    "beyond",
+    "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict record report style "
+    "artifact paper beyond",
     "experiments.data": "numpy PIL torchvision sklearn data errors",
-    "experiments.tasks": "torch numpy spec errors data tasks radam_core",
+    "experiments.tasks": "torch torchvision numpy PIL spec errors data tasks radam_core",
     "experiments.optimizers": "torch spec errors radam_core",
     "experiments.engine": "torch spec errors record tasks optimizers",
     "experiments.launch": "torch tqdm spec errors record engine",
@@ -34,14 +35,24 @@ ARROWS = {
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact launch "
-    "engine data benchmarks",
+    "engine optimizers data benchmarks yours",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
 """What each module, or package, may import: other packages, and parts of `experiments` by their
 short names; wherever in the file the import stands. The standard library is open to all."""
 
-WITHOUT_TORCH = ("spec", "record", "verdict", "style", "report", "artifact", "paper", "beyond")
+WITHOUT_TORCH = (
+    "spec",
+    "record",
+    "verdict",
+    "style",
+    "report",
+    "artifact",
+    "paper",
+    "beyond",
+    "yours",
+)
 
 
 def sources() -> Iterator[tuple[str, Path]]:

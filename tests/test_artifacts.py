@@ -5,25 +5,32 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiments import report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
+from experiments.beyond import lr_range
 from experiments.errors import UserError
+from experiments.paper import _classifiers
 from experiments.record import Store
-from experiments.spec import SCALES, Run
-from experiments.verdict import MIN_SEEDS, Records
+from experiments.spec import SCALES, Optim, Run, options
+from experiments.verdict import MIN_SEEDS, Records, judge
 
 PAPER = (
     *("fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8", "fig9"),
-    *("table1", "table2", "table3"),
+    *("table1", "table1-imagenet", "table2", "table3"),
     "thm1",
 )
-"""Every figure and table of the paper, and its theorem."""
+"""Every figure and table of the paper, Table 1 in two parts, and its theorem."""
 
 BUILT = (
-    *("table1", "fig5", "fig6", "fig7", "fig8", "fig9", "table3", "thm1"),
-    *("finite-variance", "untuned-warmup"),
+    *("table1", "table1-imagenet", "fig5", "fig6", "fig7", "fig8", "fig9", "table3", "thm1"),
+    *("cosine-decay", "epochs-186", "finite-variance", "lr-range", "tiny-imagenet-32"),
+    "untuned-warmup",
 )
 """Those that can be run; the others are claimed, and say "not run"."""
 
@@ -32,6 +39,11 @@ WARMUPS = {"LinearWarmup", *UNTUNED}
 CLASSIFIERS = {"optimizer", "optim.momentum", "optim.betas", "lr", "seed"}
 COMPARED: dict[str, set[str]] = {
     "table1": CLASSIFIERS,
+    "table1-imagenet": CLASSIFIERS,
+    "tiny-imagenet-32": CLASSIFIERS,
+    "lr-range": CLASSIFIERS,
+    "cosine-decay": CLASSIFIERS | {"StepDecay.milestones", "StepDecay.gamma", "CosineDecay.total"},
+    "epochs-186": CLASSIFIERS | {"epochs"},
     "fig5": CLASSIFIERS,
     "fig6": CLASSIFIERS,
     "fig7": {"optimizer", "LinearWarmup.steps", "lr", "seed"},
@@ -129,7 +141,7 @@ def test_arms_differ_in_the_declared_axes_alone(name: str, scale: str) -> None:
     assert differing <= COMPARED[name]
     assert {run.schedule[0].unit for run in runs if warmup(run)} <= {"update"}
     decays = {tuple(one for one in run.schedule if one.name not in WARMUPS) for run in runs}
-    assert len(decays) == 1  # with its unit, which is no axis
+    assert len(decays) == (2 if name == "cosine-decay" else 1)  # with its unit, which is no axis
 
 
 def warmup(run: Run) -> Any:
@@ -144,7 +156,7 @@ def test_every_arm_has_the_same_seeds_and_budget(name: str, scale: str) -> None:
     arms: dict[Any, set[Any]] = {}
     for run in runs:
         optimizer = run.optim and dataclasses.replace(run.optim, lr=0)
-        arm = (optimizer, warmup(run), run.axes().get("mu"), run.axes().get("rho"))
+        arm = (optimizer, run.schedule, run.epochs, run.axes().get("mu"), run.axes().get("rho"))
         arms.setdefault(arm, set()).add((run.optim.lr if run.optim else None, run.seed))
     assert len({frozenset(tried) for tried in arms.values()}) == 1
 
@@ -198,14 +210,46 @@ def test_the_paper_scale_has_the_settings_of_the_paper() -> None:
     assert axes["augment"] == {True}
 
 
-def test_every_arm_trains_well_past_its_first_decay() -> None:
-    for scale in ("cpu", "paper"):
-        for run in find("fig6").at(scale):
+def test_the_imagenet_scale_has_the_settings_of_the_paper() -> None:
+    axes = on_axes(find("table1-imagenet").at("paper"))
+    assert axes["batch_size"] == {256}
+    assert axes["epochs"] == {90}
+    assert axes["StepDecay.milestones"] == {(31, 61)}
+    assert axes["width"] == {64}
+    assert axes["stem"] == {"7x7"}
+    assert axes["side"] == {224}
+    assert axes["lr"] >= {0.003}
+    (train,), (validation,) = axes["train_images"], axes["validation_images"]
+    assert train + validation == 1_281_167
+
+
+def test_what_goes_past_figure_6_shares_its_runs() -> None:
+    for name, seeds in (("lr-range", 5), ("cosine-decay", 5), ("epochs-186", 3)):
+        shared = {run.id for run in find("fig6").at("paper") if run.seed < seeds}
+        assert shared <= {run.id for run in find(name).at("paper")}
+    assert on_axes(find("epochs-186").at("paper"))["epochs"] == {164, 186}
+
+
+@pytest.mark.parametrize("scale", ["cpu", "paper"])
+def test_the_wide_grid_goes_on_where_that_of_figure_6_ends(scale: str) -> None:
+    four, wide = (on_axes(find(name).at(scale))["lr"] for name in ("fig6", "lr-range"))
+    assert four < wide
+    assert max(wide) >= 10 * max(four)
+    assert min(wide) <= min(four) / 10
+
+
+@pytest.mark.parametrize("name", ["fig6", "table1-imagenet", "tiny-imagenet-32"])
+def test_every_arm_trains_well_past_its_first_decay(name: str) -> None:
+    for scale in find(name).runs.keys() - {"smoke"}:
+        for run in find(name).at(scale):
             first = run.axes()["StepDecay.milestones"][0]
             assert run.epochs >= 1.5 * first
 
 
 # Deviations
+
+PAPERS = {"tiny-imagenet-32": "table1-imagenet"}
+"""Where an artifact that goes past the paper deviates at the paper scale too: from what."""
 
 
 @pytest.mark.parametrize(("name", "scale"), RUNNABLE)
@@ -215,8 +259,8 @@ def test_every_deviation_is_declared_with_its_reason_and_is_one(name: str, scale
     assert len(set(declared)) == len(declared)
     here = on_axes(artifact.at(scale))
     assert set(declared) <= here.keys()
-    if scale != "paper":
-        paper = on_axes(artifact.at("paper"))
+    if scale != "paper" or name in PAPERS:
+        paper = on_axes(find(PAPERS.get(name, name)).at("paper"))
         axes = (here.keys() | paper.keys()) - {"seed"}  # verdicts tell how many seeds there are
         assert set(declared) == {axis for axis in axes if here.get(axis) != paper.get(axis)}
     for deviation in artifact.deviations.get(scale, ()):
@@ -323,9 +367,153 @@ def test_the_best_scale_is_the_largest_with_records(smoke_store: Store, tmp_path
 
 
 def test_the_epochs_of_a_curve_end_with_the_run(records: dict[str, Records]) -> None:
-    from experiments.paper._cifar10 import epochs
-
     curves = records["fig6"].curves
-    curves = curves.assign(epoch=epochs(curves))
+    curves = curves.assign(epoch=_classifiers.epochs(curves))
     tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
     assert tests.groupby("run_id")["epoch"].apply(list).tolist() == [[1, 2, 3, 4]] * 12
+
+
+# How a number is read off
+
+
+def table_of(accuracies: dict[tuple[str, float], float], **columns: Any) -> pd.DataFrame:
+    """Runs of one seed with those accuracies by arm and learning rate."""
+    rows = [
+        {"optimizer": arm, "lr": lr, "seed": 0, "status": "finished", "run_id": f"{arm}{lr}"}
+        | {"test_accuracy": value, "validation_accuracy": value}
+        for (arm, lr), value in accuracies.items()
+    ]
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def test_a_run_that_diverged_counts_as_having_classified_nothing() -> None:
+    runs = table_of({("sgd", 0.1): 90.0, ("sgd", 0.03): 80.0, ("sgd", 0.01): 70.0})
+    assert _classifiers.best_lr(runs, "sgd") == 0.1
+    assert _classifiers.spread(runs, "sgd").tolist() == [20.0]
+    runs.loc[0, "status"] = "diverged"  # what its first epochs tested is no longer of interest
+    assert _classifiers.best_lr(runs, "sgd") == 0.03
+    assert _classifiers.spread(runs, "sgd").tolist() == [80.0]
+    runs.loc[0, ["test_accuracy", "validation_accuracy"]] = float("nan")
+    assert _classifiers.spread(runs, "sgd").tolist() == [80.0]
+    assert _classifiers.cell(runs, "test_accuracy") == "1 of 3 diverged"
+    assert _classifiers.cell(runs[1:], "test_accuracy") == "75.00 ± 7.07"
+    assert _classifiers.cell(runs[:0], "test_accuracy") == "not recorded"
+    unknown = runs[1:].assign(test_accuracy=[80.0, float("nan")])
+    assert _classifiers.cell(unknown, "test_accuracy") == "80.00 (1 of 2 seeds)"
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [
+        ([100, 100, 100], 2.0),
+        ([99, 100, 99], 2.0),  # the bound itself is within
+        ([100, 98, 0], 0.5),  # halfway down to 98 the first line passes 99
+        ([0, 100, 0], 0.02),  # a hundredth of the way, on both sides
+        ([100, 98, 100], 1.0),  # in two pieces
+        ([50, 50, 49], 1.5),  # 1 % of 50 is half a point
+    ],
+)
+def test_the_range_of_learning_rates_in_decades(accuracies: list[float], expected: float) -> None:
+    rates = np.array([0.001, 0.01, 0.1])
+    assert lr_range.decades(rates, np.array(accuracies)) == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(1, 100), min_size=2, max_size=9))
+def test_the_range_is_a_share_of_the_grid_and_the_same_from_either_end(
+    accuracies: list[float],
+) -> None:
+    rates = np.geomspace(1e-4, 1, len(accuracies))
+    width = lr_range.decades(rates, np.array(accuracies))
+    assert 0 <= width <= 4 + 1e-9
+    assert lr_range.decades(rates, np.array(accuracies[::-1])) == pytest.approx(width)
+    assert lr_range.decades(rates, 0.5 * np.array(accuracies)) == pytest.approx(width)
+
+
+def test_the_best_warmup_is_chosen_on_validation() -> None:
+    names = ["radam", "adam", "adam"]
+    runs = pd.DataFrame(
+        {
+            "run_id": ["a", "b", "c"],
+            "optimizer": names,
+            "LinearWarmup.steps": [float("nan"), 100.0, 200.0],
+            "lr": 0.1,
+            "seed": 0,
+            "status": "finished",
+            "validation_accuracy": [80.0, 70.0, 71.0],
+            "test_accuracy": [80.0, 90.0, 75.0],
+        }
+    )
+    empty = pd.DataFrame({"run_id": [], "optimizer": []})
+    best, shortest = (
+        claim.parts[0].statistic(Records(runs, empty)).tolist() for claim in find("fig7").claims
+    )
+    assert best == [5.0]  # against 200 updates, though 100 do better on the test images
+    assert shortest == [-10.0]
+
+
+# An optimizer of the reader's own
+
+YOURS = [name for name in BUILT if find(name).yours is not None]
+NADAM = Optim("torch.optim:NAdam", 0.1, 1e-4, options(betas=(0.9, 0.99)))
+
+
+def test_what_takes_another_optimizer_is_what_compares_optimizers() -> None:
+    assert {"table1", "fig5", "fig6", "fig7", "lr-range"} <= set(YOURS)
+    for name in set(artifacts()) - set(YOURS):
+        with pytest.raises(UserError, match=f"{name} takes no other optimizer; .*: table1, "):
+            find(name).beside(NADAM)
+
+
+@pytest.mark.parametrize("name", YOURS)
+def test_another_optimizer_gets_what_radam_gets(name: str) -> None:
+    beside = find(name).beside(NADAM)
+    assert beside.runs.keys() == find(name).runs.keys()
+    for scale, own in find(name).runs.items():
+        assert beside.at(scale)[: len(own)] == own
+        added = beside.at(scale)[len(own) :]
+        assert not {run.id for run in own} & {run.id for run in added}
+        radam = [run for run in own if run.optim and run.optim.name == "radam"]
+        assert len(added) == len(radam) > 0
+        for run, rival in zip(added, radam, strict=True):
+            assert run.optim == dataclasses.replace(NADAM, lr=rival.optim.lr if rival.optim else 0)
+            assert dataclasses.replace(run, optim=rival.optim) == rival
+    (claim,) = beside.claims
+    assert claim.id == f"{name}.yours"
+    assert claim.text.startswith("NAdam ")
+    for part in claim.parts:
+        assert (part.above, part.below) != (float("-inf"), float("inf"))
+
+
+@pytest.mark.parametrize("name", ["table1", "fig5", "fig6", "fig7", "lr-range"])
+def test_another_optimizer_is_drawn_tabulated_and_judged(
+    smoke_store: Store, tmp_path: Path, name: str
+) -> None:
+    """RAdam's records in the other's place: then they are level in every respect."""
+    beside = find(name).beside(dataclasses.replace(NADAM, name="elsewhere:Other"))
+    records = find(name).records("smoke", smoke_store)
+    copied = [
+        table[table["optimizer"] == "radam"].assign(
+            optimizer="elsewhere:Other", run_id=lambda rows: "copy" + rows["run_id"]
+        )
+        for table in (records.runs, records.curves)
+    ]
+    both = Records(
+        pd.concat([records.runs, copied[0]], ignore_index=True),
+        pd.concat([records.curves, copied[1]], ignore_index=True),
+    )
+    verdict = judge(name, beside.claims[0], both, "smoke")
+    assert [estimate.n for estimate in verdict.estimates] == [1] * len(beside.claims[0].parts)
+    against = [
+        one.value for one in verdict.estimates if "RAdam" in one.label or "in the last" in one.label
+    ]
+    assert against == [0.0] * len(against)
+    assert against
+    if beside.draw is not None:
+        figure = beside.draw(both)
+        style.save(figure, tmp_path / "figure.svg")
+        legends = [panel.get_legend() for panel in figure.axes if panel.get_legend()]
+        words = [text.get_text() for legend in legends for text in legend.get_texts()]
+        assert "Other" in [*words, *(panel.get_title() for panel in figure.axes)]
+    if beside.tabulate is not None:
+        table = beside.tabulate(both)
+        assert (table.xs("Other") == table.xs("RAdam")).all(axis=None)

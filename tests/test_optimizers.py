@@ -1,12 +1,14 @@
 """The optimizers that a spec can name: those that are made here, and what is refused."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from experiments import optimizers
+from experiments import optimizers, yours
 from experiments.errors import UserError
 from experiments.spec import Optim, options
 from radam_core import RAdam
@@ -105,3 +107,108 @@ def test_a_subclass_decides_what_an_update_does() -> None:
     weights.grad = torch.ones(3)
     Resting([weights]).step()
     assert torch.equal(weights.detach(), torch.ones(3))
+
+
+# Optimizers from elsewhere
+
+ELSEWHERE = """
+import torch
+
+nothing = 3
+
+
+class Descent(torch.optim.Optimizer):
+    def __init__(self, params, lr, half=False):
+        super().__init__(params, {"lr": lr * (0.5 if half else 1)})
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data -= group["lr"] * p.grad
+
+
+class Decaying(Descent):
+    def __init__(self, params, lr, weight_decay=7.0):
+        super().__init__(params, lr)
+        self.decay = weight_decay
+
+
+class Searching(Descent):
+    def step(self, closure):
+        closure()
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the reader's own."""
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "elsewhere", raising=False)
+    return "elsewhere"
+
+
+def test_an_optimizer_from_elsewhere_gets_its_arguments(elsewhere: str) -> None:
+    whole, half = (
+        trajectory(Optim(f"{elsewhere}:Descent", LR, options=options(half=half)), updates=1)
+        for half in (False, True)
+    )
+    start = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    torch.testing.assert_close(whole[0] - start, 2 * (half[0] - start))
+    for decay in (0.0, 0.1):
+        built = optimizers.build(Optim(f"{elsewhere}:Decaying", LR, decay), [nn.Parameter(start)])
+        assert built.decay == decay  # and never a default of its own
+
+
+@pytest.mark.parametrize(
+    ("optim", "sentence"),
+    [
+        (Optim("lion", LR), "no optimizer 'lion'; .* or one from elsewhere as package.module:Cl"),
+        (Optim("nowhere:Lion", LR), r"nowhere:Lion cannot be imported \(No module named 'nowhere'"),
+        (Optim("elsewhere:Lion", LR), r"elsewhere:Lion cannot be imported \(.*attribute 'Lion'"),
+        (Optim("broken:Lion", LR), r"broken:Lion cannot be imported \(no licence\); give"),
+        (Optim("elsewhere:nothing", LR), "is no torch.optim.Optimizer; name a class that is"),
+        (Optim("torch.nn:Linear", LR), "is no torch.optim.Optimizer; name a class that is"),
+        (Optim("elsewhere:Searching", LR), "needs a closure for every update"),
+        (Optim("torch.optim:LBFGS", LR), "needs a closure for every update"),
+        (Optim("elsewhere:Descent", LR, 0.1), "takes no weight_decay, and 0.1 is asked for; ask"),
+        (Optim("elsewhere:Descent", LR, 0, options(b=1)), "refuses its arguments: .*argument 'b'"),
+        (Optim("torch.optim:NAdam", LR, 0, options(eps=-1)), "refuses its arguments: Invalid eps"),
+    ],
+)
+def test_what_cannot_be_had_is_a_sentence(elsewhere: str, optim: Optim, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        optimizers.check(optim)
+
+
+# What the command line asks for
+
+
+def test_the_two_options_make_an_optimizer_under_the_protocol() -> None:
+    assert yours.optimizer("a.b:C") == Optim("a.b:C", 0.1, 1e-4)
+    text = '{"betas": [0.9, 0.99], "weight_decay": 0, "amsgrad": true}'
+    expected = Optim("a.b:C", 0.1, 0.0, options(betas=(0.9, 0.99), amsgrad=True))
+    assert yours.optimizer("a.b:C", text) == expected
+
+
+@pytest.mark.parametrize("name", ["radam", "a.b", "a:", ":C", "a:b:C", "a..b:C", "a/b:C", "a:C()"])
+def test_a_name_of_another_form_is_a_sentence(name: str) -> None:
+    with pytest.raises(UserError, match=r"names no optimizer of yours; use package.module:Class"):
+        yours.optimizer(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("betas=0.9", r"cannot be used \(Expecting value.*give one JSON object in quotes"),
+        ("[1]", "it is no object"),
+        ('{"a": {"b": 1}}', "an argument is an object itself"),
+        ('{"lr": 0.1}', "gives lr, which the learning-rate grid sets; leave it out"),
+        ('{"weight_decay": -1}', "weight_decay=-1 is not a finite number >= 0"),
+        ('{"weight_decay": "much"}', "--optimizer-args: "),
+    ],
+)
+def test_arguments_that_are_none_are_a_sentence(arguments: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        yours.optimizer("a:C", arguments)

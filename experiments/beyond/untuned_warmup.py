@@ -11,14 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.artifact import Artifact
-from experiments.paper._cifar10 import (
-    ADAM,
-    DEVIATIONS,
-    at_best_lr,
-    draw_accuracy,
-    tabulate_accuracy,
-)
-from experiments.paper._warmup import against_radam, by_warmup, deviations
+from experiments.paper._cifar10 import DEVIATIONS
+from experiments.paper._classifiers import ADAM, draw_accuracy, lead, tabulate_accuracy
+from experiments.paper._warmup import against_radam, by_warmup, deviations, names
 from experiments.spec import SCALES, Schedule, options
 from experiments.verdict import Claim, Part, Records
 
@@ -27,19 +22,11 @@ WARMUPS = tuple(
     Schedule(name, options(beta2=BETA2))
     for name in ("UntunedLinearWarmup", "UntunedExponentialWarmup", "RectifiedWarmup")
 )
-NAMES = {
-    "adam": "Adam",
-    "adam untuned-linear": "Adam, untuned linear",
-    "adam untuned-exponential": "Adam, untuned exponential",
-    "adam rectified": "Adam, rectified warmup",
-    "radam": "RAdam",
-}
 
 
 def _lead(records: Records, arm: str) -> pd.Series:
     """An arm's test accuracy minus RAdam's, in points, by seed; each at its best learning rate."""
-    runs = by_warmup(records).runs
-    return at_best_lr(runs, arm)["test_accuracy"] - at_best_lr(runs, "radam")["test_accuracy"]
+    return lead(by_warmup(records), arm, "radam")
 
 
 CLAIMS = (
@@ -50,7 +37,7 @@ CLAIMS = (
         (
             Part(
                 "its test accuracy minus RAdam's, points",
-                lambda records: _lead(records, "adam untuned-linear"),
+                lambda records: _lead(records, "adam, untuned linear"),
                 above=-0.5,
             ),
         ),
@@ -62,7 +49,7 @@ CLAIMS = (
         (
             Part(
                 "its test accuracy minus RAdam's, points",
-                lambda records: _lead(records, "adam untuned-exponential"),
+                lambda records: _lead(records, "adam, untuned exponential"),
                 above=-0.5,
             ),
         ),
@@ -75,7 +62,7 @@ CLAIMS = (
         (
             Part(
                 "its test accuracy minus RAdam's, points",
-                lambda records: _lead(records, "adam rectified"),
+                lambda records: _lead(records, "adam, rectified warmup"),
                 above=-0.5,
                 below=0.5,
             ),
@@ -86,12 +73,14 @@ CLAIMS = (
 
 def draw(records: Records) -> Figure:
     """A panel an arm."""
-    return draw_accuracy(by_warmup(records), NAMES, columns=3)
+    records = by_warmup(records)
+    return draw_accuracy(records, names(records.runs), columns=3)
 
 
 def tabulate(records: Records) -> pd.DataFrame:
     """Test accuracy by arm and learning rate."""
-    return tabulate_accuracy(by_warmup(records), NAMES)
+    records = by_warmup(records)
+    return tabulate_accuracy(records, names(records.runs))
 
 
 ARTIFACT = Artifact(

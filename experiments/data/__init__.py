@@ -7,7 +7,7 @@ report the same digest trained on the same bytes.
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.data import cifar10, digits
+from experiments.data import cifar10, digits, image_folder
 from experiments.data._images import DataError, Images
 
 __all__ = ["LOADERS", "DataError", "Images", "load"]
@@ -15,6 +15,7 @@ __all__ = ["LOADERS", "DataError", "Images", "load"]
 LOADERS: dict[str, Callable[[Path, bool], Images]] = {
     "cifar10": cifar10.load,
     "digits": digits.load,
+    "tiny-imagenet-32": lambda root, _: image_folder.load(root, "tiny-imagenet-32", side=32),
 }
 
 
@@ -24,11 +25,11 @@ def load(name: str, root: Path, download: bool = False) -> Images:
     Parameters
     ----------
     name : str
-        A key of `LOADERS`: ``"cifar10"`` or ``"digits"``.
+        A key of `LOADERS`.
     root : Path
         The folder that holds, or is to hold, the files. ``"digits"`` needs none.
     download : bool
-        Whether files that are absent may be downloaded into `root`.
+        Whether files that are absent may be downloaded into `root`; CIFAR-10's can.
 
     Returns
     -------

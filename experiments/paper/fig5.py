@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper._cifar10 import ARMS, DEVIATIONS, RUNS, at_best_lr, epochs
+from experiments.paper._cifar10 import DEVIATIONS, RUNS
+from experiments.paper._classifiers import against, at_best_lr, epochs, names
 from experiments.verdict import Claim, Part, Records
 
 
@@ -27,14 +28,17 @@ def _training_loss(curves: pd.DataFrame, *keys: str) -> pd.Series:
     return (sums["total"] / sums["updates"]).rename("value")
 
 
-def _mean_loss(records: Records, optimizer: str) -> pd.Series:
-    """The training loss averaged over the whole run, in nats, by seed."""
+def _mean_lead(records: Records, arm: str, rival: str) -> pd.Series:
+    """How far an arm's training loss, averaged over the whole run, lies below a rival's, nats."""
     means = _training_loss(records.curves, "run_id")
-    return at_best_lr(records.runs, optimizer)["run_id"].map(means)
+    one, other = (at_best_lr(records.runs, name)["run_id"].map(means) for name in (arm, rival))
+    return other - one
 
 
-def _final_loss(records: Records, optimizer: str) -> pd.Series:
-    return at_best_lr(records.runs, optimizer)["train_loss"]
+def _final_lead(records: Records, arm: str, rival: str) -> pd.Series:
+    """The same for the last epoch's training loss."""
+    one, other = (at_best_lr(records.runs, name)["train_loss"] for name in (arm, rival))
+    return other - one
 
 
 CLAIMS = (
@@ -45,12 +49,12 @@ CLAIMS = (
         (
             Part(
                 "Adam's mean training loss minus RAdam's, nats",
-                lambda records: _mean_loss(records, "adam") - _mean_loss(records, "radam"),
+                lambda records: _mean_lead(records, "radam", "adam"),
                 above=0.0,
             ),
             Part(
                 "in the last epoch, nats",
-                lambda records: _final_loss(records, "adam") - _final_loss(records, "radam"),
+                lambda records: _final_lead(records, "radam", "adam"),
                 above=0.0,
             ),
         ),
@@ -58,12 +62,33 @@ CLAIMS = (
 )
 
 
+def yours(arm: str) -> tuple[Claim, ...]:
+    """The claim about another optimizer."""
+    name = style.name(arm)
+    parts = (
+        Part(
+            f"RAdam's mean training loss minus that of {name}, nats",
+            lambda records: _mean_lead(records, arm, "radam"),
+            above=0.0,
+        ),
+        Part(
+            "in the last epoch, nats",
+            lambda records: _final_lead(records, arm, "radam"),
+            above=0.0,
+        ),
+    )
+    return against(
+        "fig5", arm, "has a training loss that falls faster than RAdam's and ends lower", parts
+    )
+
+
 def draw(records: Records) -> Figure:
     """Two panels: training loss, test accuracy; mean over seeds, band from lowest to highest."""
-    chosen = pd.concat([at_best_lr(records.runs, arm.name)["run_id"] for arm in ARMS])
+    arms = names(records.runs)
+    chosen = pd.concat([at_best_lr(records.runs, arm)["run_id"] for arm in arms])
     curves = records.curves[records.curves["run_id"].isin(chosen)]
-    names = curves["optimizer"].map(style.NAMES)
-    curves = curves.assign(epoch=np.ceil(epochs(curves)), optimizer=names)
+    named = curves["optimizer"].map(arms)
+    curves = curves.assign(epoch=np.ceil(epochs(curves)), optimizer=named)
     tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
     train = _training_loss(curves, "run_id", "optimizer", "epoch").reset_index()
     figure, axes = style.panels(2)
@@ -74,8 +99,8 @@ def draw(records: Records) -> Figure:
             x="epoch",
             y="value",
             hue="optimizer",
-            hue_order=[style.NAMES[arm.name] for arm in ARMS],
-            palette=style.COLOURS,
+            hue_order=list(arms.values()),
+            palette=style.colours(arms.values()),
             errorbar=lambda values: (values.min(), values.max()),
             legend=panel is axes[0],
             ax=panel,
@@ -92,6 +117,7 @@ ARTIFACT = Artifact(
     order=51,
     runs=RUNS,
     claims=CLAIMS,
+    yours=yours,
     draw=draw,
     deviations=DEVIATIONS,
 )

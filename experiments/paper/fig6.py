@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper._cifar10 import (
-    ARMS,
-    DEVIATIONS,
-    RUNS,
+from experiments.paper._cifar10 import DEVIATIONS, RUNS
+from experiments.paper._classifiers import (
+    against,
     draw_accuracy,
+    names,
     spread,
     tabulate_accuracy,
 )
 from experiments.verdict import Claim, Part, Records
+
+
+def _narrower(records: Records, arm: str, rival: str) -> pd.Series:
+    """A rival's spread of test accuracy minus an arm's, in points, by seed."""
+    return spread(records.runs, rival) - spread(records.runs, arm)
+
 
 CLAIMS = (
     Claim(
@@ -25,12 +33,12 @@ CLAIMS = (
         (
             Part(
                 "Adam's spread of test accuracy minus RAdam's, points",
-                lambda records: spread(records.runs, "adam") - spread(records.runs, "radam"),
+                lambda records: _narrower(records, "radam", "adam"),
                 above=0.0,
             ),
             Part(
                 "SGD's minus RAdam's, points",
-                lambda records: spread(records.runs, "sgd") - spread(records.runs, "radam"),
+                lambda records: _narrower(records, "radam", "sgd"),
                 above=0.0,
             ),
         ),
@@ -50,17 +58,30 @@ CLAIMS = (
 )
 
 
-NAMES = {arm.name: style.NAMES[arm.name] for arm in ARMS}
+def yours(arm: str) -> tuple[Claim, ...]:
+    """The claim about another optimizer."""
+    parts = [
+        Part(
+            f"spread of test accuracy of {style.name(rival)} minus {style.name(arm)}'s, points",
+            functools.partial(_narrower, arm=arm, rival=rival),
+            above=0.0,
+        )
+        for rival in ("radam", "adam", "sgd")
+    ]
+    return against(
+        "fig6", arm, "is less sensitive to the learning rate than RAdam, Adam and SGD", parts
+    )
 
 
 def draw(records: Records) -> Figure:
-    """Three panels, one an optimizer."""
-    return draw_accuracy(records, NAMES, columns=len(NAMES))
+    """A panel an optimizer."""
+    arms = names(records.runs)
+    return draw_accuracy(records, arms, columns=len(arms))
 
 
 def tabulate(records: Records) -> pd.DataFrame:
     """Test accuracy by optimizer and learning rate."""
-    return tabulate_accuracy(records, NAMES)
+    return tabulate_accuracy(records, names(records.runs))
 
 
 ARTIFACT = Artifact(
@@ -69,6 +90,7 @@ ARTIFACT = Artifact(
     order=60,
     runs=RUNS,
     claims=CLAIMS,
+    yours=yours,
     draw=draw,
     tabulate=tabulate,
     deviations=DEVIATIONS,

@@ -6,9 +6,9 @@ import dataclasses
 
 import pandas as pd
 
-from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper._cifar10 import BASES, DEVIATIONS, RADAM, with_best_epoch
+from experiments.paper._cifar10 import BASES, DEVIATIONS
+from experiments.paper._classifiers import RADAM, cell, counted, with_best_epoch
 from experiments.spec import Optim, grid, options
 from experiments.verdict import Claim, Part, Records
 
@@ -31,12 +31,8 @@ SEEDS = {"smoke": 1, "cpu": 5, "paper": 5}
 def _arm(runs: pd.DataFrame, name: str) -> pd.DataFrame:
     """The runs of an arm, by seed."""
     first = dict(ARMS[name].options).get("first")
-    return runs[[found == first for found in _firsts(runs)]].set_index("seed")
-
-
-def _firsts(runs: pd.DataFrame) -> list[object]:
-    """What `first` is for each run; None for RAdam throughout."""
-    return [one if isinstance(one, tuple) else None for one in runs["optim.first"]]
+    firsts = (one if isinstance(one, tuple) else None for one in runs["optim.first"])
+    return counted(runs[[one == first for one in firsts]]).set_index("seed")
 
 
 def _cost(records: Records, name: str) -> pd.Series:
@@ -76,7 +72,7 @@ COLUMNS = {
     "test_accuracy": "test accuracy, last epoch",
     "best_epoch": "test accuracy, best epoch",
     "train_loss": "training loss",
-    "train_error": "training error",
+    "seen_error": "training error",
 }
 
 
@@ -87,19 +83,13 @@ def tabulate(records: Records) -> pd.DataFrame:
     training images that are neither shifted nor mirrored.
     """
     runs = with_best_epoch(records)
-    runs["train_error"] = 100 - runs["seen_accuracy"]
+    runs["seen_error"] = 100 - runs["seen_accuracy"]
     rows = {}
     for name in ARMS:
         arm = _arm(runs, name)
-        cells = {label: _cell(arm[column]) for column, label in COLUMNS.items()}
+        cells = {label: cell(arm, column) for column, label in COLUMNS.items()}
         rows[name] = {**cells, "seeds": str(len(arm))}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("first updates")
-
-
-def _cell(values: pd.Series) -> str:
-    if values.isna().any():
-        return "not recorded"
-    return style.mean_and_deviation(values.mean(), values.std())
 
 
 ARTIFACT = Artifact(

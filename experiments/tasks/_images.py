@@ -32,8 +32,8 @@ class ImageClassification:
     """
 
     def __init__(self, name: str, run: Run, data_root: Path, device: torch.device) -> None:
-        images = _load(name, data_root)
         self.run = run
+        images = self.images(name, data_root)
         self.device = device
         self.data_sha256 = images.sha256
         self.channels, self.classes = images.train_images.shape[-1], len(images.classes)
@@ -49,6 +49,10 @@ class ImageClassification:
             "test": self._put(images.test_images, images.test_labels),
         }
         self.updates_per_epoch = -(-len(train) // run.batch_size)
+
+    def images(self, name: str, data_root: Path) -> data.Images:
+        """The data set, of which the run's settings take a part."""
+        return _load(name, data_root)
 
     def _put(self, images: np.ndarray, labels: np.ndarray) -> Batch:
         """Images as bytes [n, channels, h, w] and labels [n], on the device."""

@@ -1,11 +1,15 @@
-"""The residual networks for small images: ResNet-8, -14, -20, ... (He et al. 2016, section 4.2)."""
+"""Residual networks (He et al. 2016): ResNet-8, -14, -20 ... for small images, and ResNet-18."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTHS = (16, 32, 64)
+STEMS = {"7x7": (7, 2), "3x3": (3, 1), "3x3/2": (3, 2)}
+"""Kernel and stride of the first convolution of a ResNet-18."""
 
 
 class BasicBlock(nn.Module):
@@ -47,21 +51,64 @@ class ResNet(nn.Module):
             raise ValueError(f"depth={depth} is not 6 n + 2; use 8, 14, 20, 32, 44, 56 or 110")
         self.stem = nn.Conv2d(channels, WIDTHS[0], 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(WIDTHS[0])
-        stages: list[nn.Module] = []
-        width = WIDTHS[0]
-        for outputs in WIDTHS:
-            for block in range(blocks):
-                stride = 2 if block == 0 and outputs != WIDTHS[0] else 1
-                stages.append(BasicBlock(width, outputs, stride))
-                width = outputs
-        self.stages = nn.Sequential(*stages)
-        self.classifier = nn.Linear(width, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.stages = _stages(WIDTHS, blocks)
+        self.classifier = nn.Linear(WIDTHS[-1], classes)
+        _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [batch, channels, h, w] -> logits [batch, classes]."""
         x = self.stages(F.relu(self.norm(self.stem(images))))
         logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
         return logits
+
+
+class ResNet18(nn.Module):
+    """ResNet-18: four stages of two basic blocks, `width` to 8 `width` channels (section 4.1).
+
+    Parameters
+    ----------
+    width
+        Of the first stage; 64 in the paper.
+    stem
+        "7x7" for images of ImageNet's size: a 7x7 convolution and a max-pooling, both of stride 2.
+        "3x3" for images of 32 x 32 pixels, which would vanish in that: a 3x3 convolution of stride
+        1, as in the networks above. "3x3/2" has stride 2, for a quarter of the work.
+    channels, classes
+        Of the images and of the labels.
+    """
+
+    def __init__(self, width: int = 64, stem: str = "7x7", channels: int = 3, classes: int = 1000):
+        super().__init__()
+        if stem not in STEMS:
+            raise ValueError(f"stem={stem!r} is not known; use {', '.join(STEMS)}")
+        kernel, stride = STEMS[stem]
+        self.stem = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.pool = nn.MaxPool2d(3, 2, padding=1) if stem == "7x7" else nn.Identity()
+        self.stages = _stages((width, 2 * width, 4 * width, 8 * width), blocks=2)
+        self.classifier = nn.Linear(8 * width, classes)
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [batch, channels, h, w] -> logits [batch, classes]."""
+        x = self.stages(self.pool(F.relu(self.norm(self.stem(images)))))
+        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        return logits
+
+
+def _stages(widths: Sequence[int], blocks: int) -> nn.Sequential:
+    """Stages of basic blocks; each but the first begins with stride 2."""
+    stages: list[nn.Module] = []
+    width = widths[0]
+    for number, outputs in enumerate(widths):
+        for block in range(blocks):
+            stride = 2 if block == 0 and number > 0 else 1
+            stages.append(BasicBlock(width, outputs, stride))
+            width = outputs
+    return nn.Sequential(*stages)
+
+
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

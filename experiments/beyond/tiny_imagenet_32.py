@@ -1,0 +1,129 @@
+"""Tiny-ImageNet-32 in the place of ImageNet: Table 1's comparison at a hundredth of its cost."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.artifact import Artifact, Deviation
+from experiments.paper._cifar10 import decay
+from experiments.paper._classifiers import (
+    against,
+    draw_accuracy,
+    lead,
+    leads,
+    names,
+    tabulate_best,
+)
+from experiments.paper._imagenet import PAPER, SMOKE, arms
+from experiments.paper.table1_imagenet import DIGITS
+from experiments.spec import options
+from experiments.verdict import Claim, Part, Records
+
+SMALL = dict(PAPER.settings) | {"data": "tiny-imagenet-32", "side": 32, "in_memory": True}
+WHOLE = dataclasses.replace(
+    PAPER,
+    settings=options(
+        **SMALL
+        | {"classes": 200, "train_images": 90_000, "validation_images": 10_000, "stem": "3x3"}
+    ),
+)
+CPU = dataclasses.replace(
+    PAPER,
+    schedule=decay(5, 10),
+    epochs=15,
+    precision="bfloat16",
+    settings=options(
+        **SMALL
+        | {"classes": 50, "train_images": 22_500, "validation_images": 2_500}
+        | {"width": 16, "stem": "3x3/2"}
+    ),
+)
+
+CLAIMS = (
+    Claim(
+        "tiny-imagenet-32.between",
+        "On Tiny-ImageNet-32, in the place of ImageNet, RAdam tests better than Adam and worse "
+        "than SGD",
+        "on ImageNet 67.62 against 66.54 and 69.86 %",
+        (
+            Part(
+                "RAdam's test accuracy minus Adam's, points",
+                lambda records: lead(records, "radam", "adam"),
+                above=0.0,
+            ),
+            Part(
+                "SGD's minus RAdam's, points",
+                lambda records: lead(records, "sgd", "radam"),
+                above=0.0,
+            ),
+        ),
+    ),
+)
+
+
+def yours(arm: str) -> tuple[Claim, ...]:
+    """The claim about another optimizer."""
+    parts = leads(arm, "radam", "adam", "sgd")
+    text = "tests better than RAdam, Adam and SGD on Tiny-ImageNet-32"
+    return against("tiny-imagenet-32", arm, text, parts)
+
+
+def draw(records: Records) -> Figure:
+    """A panel an optimizer."""
+    arms = names(records.runs)
+    return draw_accuracy(records, arms, columns=len(arms))
+
+
+def tabulate(records: Records) -> pd.DataFrame:
+    """Test accuracy by optimizer."""
+    return tabulate_best(records, names(records.runs))
+
+
+STAND_IN = (
+    Deviation("data", "imagenet", "images at 32 x 32 pixels of 200 of ImageNet's classes, which "
+              "can be had and trained on where ImageNet cannot"),
+    Deviation("side", "224", "what the data set has"),
+    Deviation("in_memory", "False", "small images fit; a training image is then one of 32 x 32 "
+              "pixels of the image padded by 4, in the place of a random part of it"),
+)  # fmt: skip
+LAPTOP = "three to four minutes of one core a run"
+
+ARTIFACT = Artifact(
+    id="tiny-imagenet-32",
+    title="Test accuracy, Tiny-ImageNet-32 in the place of ImageNet",
+    order=52,
+    runs={"smoke": arms(SMOKE, 1), "cpu": arms(CPU, 3), "paper": arms(WHOLE, 5)},
+    claims=CLAIMS,
+    yours=yours,
+    draw=draw,
+    tabulate=tabulate,
+    deviations={
+        "smoke": DIGITS,
+        "cpu": (
+            *STAND_IN,
+            Deviation("classes", "1,000", LAPTOP),
+            Deviation("train_images", "1,281,167", LAPTOP),
+            Deviation("validation_images", "none", "a learning rate is chosen on images that are "
+                      "neither trained on nor tested on"),
+            Deviation("width", "64", LAPTOP),
+            Deviation("stem", "7x7", "of 32 x 32 pixels, one convolution of stride 2 leaves what "
+                      "the paper's stem leaves of 64 x 64"),
+            Deviation("epochs", "90", LAPTOP),
+            Deviation("StepDecay.milestones", "31, 61", "the same shares of a shorter run"),
+            Deviation("precision", "float32", "bfloat16 arithmetic is faster; weights, state "
+                      "and update stay in float32"),
+        ),
+        "paper": (
+            *STAND_IN,
+            Deviation("classes", "1,000", "what the data set has"),
+            Deviation("train_images", "1,281,167", "what the data set has"),
+            Deviation("validation_images", "none", "a learning rate is chosen on images that are "
+                      "neither trained on nor tested on"),
+            Deviation("stem", "7x7", "a 3x3 convolution of stride 1 and no pooling: the paper's "
+                      "stem would leave 8 x 8 of 32 x 32 pixels"),
+        ),
+    },
+)  # fmt: skip

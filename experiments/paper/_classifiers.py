@@ -1,0 +1,173 @@
+"""What the studies of image classifiers share: the arms, and how a number is read off the records.
+
+Here an arm is a value of the column "optimizer". A run that diverged has classified nothing: its
+accuracies count as 0, so that no arm does better by failing at a learning rate.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from experiments import style
+from experiments.spec import Optim, options
+from experiments.verdict import Claim, Part, Records
+
+SGD = Optim("sgd", lr=0.1, weight_decay=1e-4, options=options(momentum=0.9))
+ADAM = Optim("adam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999)))
+RADAM = Optim("radam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999)))
+ARMS = (SGD, ADAM, RADAM)
+EPOCHS = {"test_accuracy": "last epoch", "best_epoch": "best epoch"}
+ACCURACIES = ["validation_accuracy", "test_accuracy"]
+
+
+def names(runs: pd.DataFrame) -> dict[str, str]:
+    """The arms that have runs, with the name of each for readers: the paper's, then others."""
+    paper = [arm.name for arm in ARMS]
+    others = sorted(set(runs["optimizer"]) - set(paper))
+    return {arm: style.name(arm) for arm in [*paper, *others] if arm in set(runs["optimizer"])}
+
+
+def counted(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs, those that diverged with accuracies of 0."""
+    runs = runs.copy()
+    runs.loc[runs["status"] == "diverged", ACCURACIES] = 0.0
+    return runs
+
+
+def of_arm(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """An arm's runs, as they count."""
+    return counted(runs[runs["optimizer"] == arm])
+
+
+def best_lr(runs: pd.DataFrame, arm: str) -> float:
+    """The learning rate with the highest mean validation accuracy over the seeds."""
+    return float(of_arm(runs, arm).groupby("lr")["validation_accuracy"].mean().idxmax())
+
+
+def at_best_lr(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """An arm's runs at its best learning rate, by seed."""
+    chosen = of_arm(runs, arm)
+    return chosen[chosen["lr"] == best_lr(runs, arm)].set_index("seed")
+
+
+def lead(records: Records, arm: str, rival: str) -> pd.Series:
+    """An arm's test accuracy minus a rival's, in points, by seed, each at its best rate."""
+    one, other = (at_best_lr(records.runs, name) for name in (arm, rival))
+    return one["test_accuracy"] - other["test_accuracy"]
+
+
+def spread(runs: pd.DataFrame, arm: str) -> pd.Series:
+    """Highest minus lowest test accuracy over the learning rates, in points, by seed."""
+    accuracy = of_arm(runs, arm).groupby("seed")["test_accuracy"]
+    return accuracy.max() - accuracy.min()
+
+
+def against(artifact: str, arm: str, text: str, parts: Iterable[Part]) -> tuple[Claim, ...]:
+    """The one claim about an optimizer that is not the paper's, by the rules of the paper's."""
+    return (Claim(f"{artifact}.yours", f"{style.name(arm)} {text}", "", tuple(parts)),)
+
+
+def leads(arm: str, *rivals: str, above: float = 0.0) -> list[Part]:
+    """The parts that say an arm leads each rival."""
+    return [
+        Part(
+            f"test accuracy of {style.name(arm)} minus {style.name(rival)}'s, points",
+            functools.partial(lead, arm=arm, rival=rival),
+            above=above,
+        )
+        for rival in rivals
+    ]
+
+
+def epochs(curves: pd.DataFrame) -> pd.Series:
+    """The epoch of every point of the curves; an epoch's last update completes it."""
+    updates = curves.groupby("run_id")["step"].transform("max") / curves["epochs"]
+    return curves["step"] / updates
+
+
+def draw_accuracy(records: Records, arms: Mapping[str, str], columns: int) -> Figure:
+    """A panel an arm, test accuracy by epoch: mean over seeds, band from lowest to highest.
+
+    `arms` has the title of each panel for each value of the column "optimizer".
+    """
+    curves = records.curves
+    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
+    tests = tests.assign(epoch=epochs(tests))
+    rates = sorted(tests["lr"].unique(), reverse=True)
+    rows = -(-len(arms) // columns)
+    figure, axes = style.panels(columns, sharey=True, rows=rows)
+    for surplus in axes[len(arms) :]:
+        surplus.remove()
+    axes = axes[: len(arms)]
+    for panel, (arm, title) in zip(axes, arms.items(), strict=True):
+        sns.lineplot(
+            tests[tests["optimizer"] == arm],
+            x="epoch",
+            y="value",
+            hue=tests["lr"].map("{:g}".format),
+            hue_order=[f"{rate:g}" for rate in rates],
+            palette=style.SEQUENCE,
+            errorbar=lambda values: (values.min(), values.max()),
+            legend="full" if panel is axes[-1] else False,
+            ax=panel,
+        )
+        panel.set(title=title, xlabel="epoch", ylabel="test accuracy (%)")
+    axes[-1].legend(title="learning rate", loc="lower right")
+    return figure
+
+
+def with_best_epoch(records: Records) -> pd.DataFrame:
+    """The runs, with the best test accuracy over the epochs: what the authors' script reports."""
+    curves = records.curves
+    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
+    best = tests.groupby("run_id")["value"].max().rename("best_epoch")
+    return records.runs.join(best, on="run_id")
+
+
+def tabulate_accuracy(records: Records, arms: Mapping[str, str]) -> pd.DataFrame:
+    """Test accuracy in percent by arm and learning rate: mean and standard deviation over seeds.
+
+    A second row for every arm reports as the authors do: the best test accuracy over the epochs.
+    """
+    runs = with_best_epoch(records)
+    rows = {}
+    for arm, name in arms.items():
+        by_rate = runs[runs["optimizer"] == arm].groupby("lr")
+        for column, which in EPOCHS.items():
+            rows[name, which] = {f"{lr:g}": cell(of_rate, column) for lr, of_rate in by_rate}
+    index = ["optimizer", "test accuracy"]
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(index).rename_axis("lr", axis=1)
+
+
+def tabulate_best(records: Records, arms: Mapping[str, str]) -> pd.DataFrame:
+    """By arm: the learning rate chosen on validation, and the test accuracy in percent.
+
+    The last but one column is the authors' way to report: the best over the epochs.
+    """
+    runs = with_best_epoch(records)
+    rows = {}
+    for arm, name in arms.items():
+        rate = best_lr(runs, arm)
+        chosen = runs[(runs["optimizer"] == arm) & (runs["lr"] == rate)]
+        cells = {
+            f"test accuracy, {which}": cell(chosen, column) for column, which in EPOCHS.items()
+        }
+        rows[name] = {"learning rate": f"{rate:g}", **cells, "seeds": str(len(chosen))}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
+
+
+def cell(runs: pd.DataFrame, column: str) -> str:
+    """Mean and standard deviation over some runs, or why there is none."""
+    diverged = int((runs["status"] == "diverged").sum())
+    if diverged:
+        return f"{diverged} of {len(runs)} diverged"
+    values = runs[column].dropna()
+    if values.empty:
+        return "not recorded"
+    part = f" ({len(values)} of {len(runs)} seeds)" if len(values) < len(runs) else ""
+    return style.mean_and_deviation(values.mean(), values.std()) + part

@@ -1,0 +1,76 @@
+"""Table 1, ImageNet: test accuracy of SGD, Adam and RAdam, each at its best learning rate."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from experiments.artifact import Artifact, Deviation
+from experiments.paper._classifiers import against, lead, leads, names, tabulate_best
+from experiments.paper._imagenet import PAPER, SMOKE, arms
+from experiments.verdict import Claim, Part, Records
+
+CLAIMS = (
+    Claim(
+        "table1-imagenet.between",
+        "On ImageNet, RAdam tests better than Adam and worse than SGD",
+        "67.62 against 66.54 and 69.86 %",
+        (
+            Part(
+                "RAdam's test accuracy minus Adam's, points",
+                lambda records: lead(records, "radam", "adam"),
+                above=0.0,
+            ),
+            Part(
+                "SGD's minus RAdam's, points",
+                lambda records: lead(records, "sgd", "radam"),
+                above=0.0,
+            ),
+        ),
+    ),
+)
+
+
+def yours(arm: str) -> tuple[Claim, ...]:
+    """The claim about another optimizer."""
+    parts = leads(arm, "radam", "adam", "sgd")
+    return against(
+        "table1-imagenet", arm, "tests better than RAdam, Adam and SGD on ImageNet", parts
+    )
+
+
+def tabulate(records: Records) -> pd.DataFrame:
+    """Test accuracy by optimizer."""
+    return tabulate_best(records, names(records.runs))
+
+
+HELD_OUT = Deviation(
+    "train_images",
+    "1,281,167",
+    "50,000 training images are held out, so that a learning rate is chosen on images that are "
+    "neither trained on nor tested on",
+)
+DIGITS = (
+    Deviation("data", "imagenet", "data that is installed with the packages"),
+    Deviation("classes", "1,000", "what the data set has"),
+    Deviation("train_images", "1,281,167", "what the data set has"),
+    Deviation("validation_images", "none", "what the data set has"),
+    Deviation("side", "224", "what the data set has"),
+    Deviation("in_memory", "False", "small images fit"),
+    Deviation("augment", "True", "a mirrored or shifted digit may be another digit"),
+    Deviation("width", "64", "seconds instead of hours"),
+    Deviation("stem", "7x7", "a stem of stride 4 would leave 2 x 2 pixels of such an image"),
+    Deviation("epochs", "90", "seconds instead of hours"),
+    Deviation("StepDecay.milestones", "31, 61", "the same shares of a shorter run"),
+    Deviation("batch_size", "256", "more than a handful of updates an epoch"),
+)
+
+ARTIFACT = Artifact(
+    id="table1-imagenet",
+    title="Test accuracy, ImageNet",
+    order=52,
+    runs={"smoke": arms(SMOKE, 1), "paper": arms(PAPER, 5)},
+    claims=CLAIMS,
+    yours=yours,
+    tabulate=tabulate,
+    deviations={"smoke": DIGITS, "paper": (HELD_OUT,)},
+)

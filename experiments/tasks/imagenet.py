@@ -1,0 +1,194 @@
+"""ImageNet with ResNet-18: any data set that is laid out as ImageNet is."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets.folder import pil_loader
+from torchvision.transforms import v2
+
+from experiments import data
+from experiments.data import image_folder
+from experiments.errors import UserError
+from experiments.spec import Run
+from experiments.tasks._images import Batch, ImageClassification, _split
+from experiments.tasks._resnet import ResNet18
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's channels, as everybody rounds them."""
+
+MOST_WORKERS = 16
+
+_load = functools.lru_cache(maxsize=1)(image_folder.load)
+
+
+class InMemory(ImageClassification):
+    """ResNet-18 on images that are scaled down once and then fit in memory."""
+
+    def images(self, name: str, data_root: Path) -> data.Images:
+        """The images of some classes."""
+        if name in data.LOADERS:
+            found = super().images(name, data_root)
+        else:
+            found = _load(data_root.expanduser(), name, self.run.setting("side"))
+        return some_classes(found, self.run.setting("classes"))
+
+    def model(self) -> nn.Module:
+        """A new ResNet-18."""
+        return _network(self.run, self.channels, self.classes)
+
+
+def some_classes(images: data.Images, wanted: int) -> data.Images:
+    """The images of `wanted` classes; a smaller number gives a part of what a larger one gives."""
+    available = len(images.classes)
+    if wanted > available:
+        raise UserError(f"{wanted} classes are asked for, of {available}; ask for fewer")
+    chosen = np.sort(np.random.default_rng(0).permutation(available)[:wanted])
+    train, test = (np.isin(labels, chosen) for labels in (images.train_labels, images.test_labels))
+    return data.Images(
+        train_images=images.train_images[train],
+        train_labels=np.searchsorted(chosen, images.train_labels[train]),
+        test_images=images.test_images[test],
+        test_labels=np.searchsorted(chosen, images.test_labels[test]),
+        classes=tuple(images.classes[label] for label in chosen),
+        sha256=images.sha256,
+        source=images.source,
+    )
+
+
+def _network(run: Run, channels: int, classes: int) -> nn.Module:
+    network = ResNet18(run.setting("width"), run.setting("stem"), channels, classes)
+    return network.to(memory_format=torch.channels_last)
+
+
+class FromFiles:
+    """ResNet-18 on images that are read from their files as they are needed.
+
+    A training image is a random part of a file's image, scaled to the setting ``side`` and mirrored
+    or not; a held-out one is the middle of the whole image, scaled so that its shorter edge is 8/7
+    of ``side``, as 256 is of 224.
+    """
+
+    def __init__(self, run: Run, data_root: Path, device: torch.device) -> None:
+        listed = image_folder.tree(data_root.expanduser(), run.setting("data"))
+        if run.setting("classes") != len(listed.classes):
+            raise UserError(
+                f"{run.setting('data')} has {len(listed.classes)} classes, and the run "
+                f"{run.setting('classes')}: put a data set there that has as many"
+            )
+        self.run, self.device = run, device
+        self.data_sha256 = listed.sha256
+        self.classes = len(listed.classes)
+        train, validation = _split(len(listed.train), run)
+        self.train = [listed.train[index] for index in train]
+        self.held_out = {
+            "validation": [listed.train[index] for index in validation],
+            "test": list(listed.test),
+            "seen": self.train[: len(validation)],
+        }
+        self.mean, self.std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (MEAN, STD)
+        )
+        self.updates_per_epoch = -(-len(self.train) // run.batch_size)
+
+    def model(self) -> nn.Module:
+        """A new ResNet-18."""
+        return _network(self.run, 3, self.classes)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Every training image once, in an order of the run's seed and the epoch."""
+        seed = self.run.seed * 1_000_003 + epoch
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        samples = [self.train[index] for index in order.tolist()]
+        return self._loaded(samples, seed if self.run.setting("augment") else None)
+
+    def _loaded(
+        self, samples: Sequence[image_folder.Sample], seed: int | None = None
+    ) -> Iterator[Batch]:
+        """Normalised images [batch, 3, side, side] and labels [batch], on the device."""
+        cuda = self.device.type == "cuda"
+        loader = DataLoader(
+            Files(samples, self.run.setting("side"), seed),
+            self.run.batch_size,
+            num_workers=min(MOST_WORKERS, (os.cpu_count() or 1) - 1),
+            pin_memory=cuda,
+        )
+        for images, labels in loader:
+            here = images.to(self.device, non_blocking=cuda).float()
+            normalised = (here - self.mean) / self.std
+            channels_last = normalised.contiguous(memory_format=torch.channels_last)
+            yield channels_last, labels.to(self.device, non_blocking=cuda)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean cross-entropy, in nats."""
+        images, labels = batch
+        return F.cross_entropy(model(images).float(), labels)
+
+    def evaluate(self, model: nn.Module) -> dict[tuple[str, str], float]:
+        """As `ImageClassification.evaluate`."""
+        values = {}
+        for name, samples in self.held_out.items():
+            right, loss = 0, 0.0
+            for images, labels in self._loaded(samples):
+                logits = model(images).float()
+                right += int((logits.argmax(dim=1) == labels).sum())
+                loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            values[name, "accuracy"] = 100 * right / len(samples)
+            values[name, "loss"] = loss / len(samples)
+        return values
+
+
+class Files(Dataset[tuple[Tensor, int]]):
+    """Image files: of each the middle or, given a seed, a random part.
+
+    Which part depends on the seed and the place in the list alone, not on the process that reads.
+    """
+
+    def __init__(self, samples: Sequence[image_folder.Sample], side: int, seed: int | None) -> None:
+        self.samples, self.seed = samples, seed
+        self.middle = v2.Compose([v2.Resize(side * 8 // 7), v2.CenterCrop(side)])
+        self.part = v2.Compose([v2.RandomResizedCrop(side), v2.RandomHorizontalFlip()])
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """An image [3, side, side] of bytes, and its label."""
+        path, label = self.samples[index]
+        try:
+            image = pil_loader(path)
+        except OSError as error:
+            raise data.DataError(f"{path} is not a whole image ({error}): replace it.") from error
+        return v2.functional.pil_to_tensor(self._cut(image, index)), label
+
+    def _cut(self, image: Image, index: int) -> Image:
+        if self.seed is None:
+            middle: Image = self.middle(image)
+            return middle
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed * 10_000_019 + index)
+            part: Image = self.part(image)
+        return part
+
+
+def build(run: Run, data_root: Path, device: torch.device) -> InMemory | FromFiles:
+    """The task of a run, whose settings are these.
+
+    ``data`` names the data set and ``classes`` how many of its classes to take, drawn by a fixed
+    permutation; ``in_memory`` tells whether the images are read once, scaled to ``side``, or as
+    they are needed; ``width`` and ``stem`` are of the network; ``train_images``,
+    ``validation_images`` and ``augment`` are as in `ImageClassification`.
+    """
+    if run.setting("in_memory"):
+        return InMemory(run.setting("data"), run, data_root, device)
+    return FromFiles(run, data_root, device)
