@@ -1,17 +1,17 @@
 """The one training loop, and the one way to carry out a run.
 
 A run can be stopped at any moment. Its checkpoint holds everything that the next update depends
-on, so that a resumed run is bit-equal, on the CPU, to an uninterrupted one.
+on, so that a resumed run is bit-equal, on the CPU, to an uninterrupted one. It is written after
+every epoch, and within a long one after every few minutes.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,15 @@ from experiments.spec import Run
 Report = Callable[[int, int, float, float], None]
 """Called now and then with: updates done, updates in all, training loss, learning rate."""
 
-PROGRESS = ("epoch", "curves", "metrics", "diverged_at")
+PROGRESS = ("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at")
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
+CHECKPOINT_SECONDS = 300.0
+"""So much of an epoch is lost at most where a run is killed within it."""
+
+
+class Paused(Exception):
+    """The time was up before the run had ended; its checkpoint holds what was done."""
 
 
 def execute(
@@ -38,7 +44,10 @@ def execute(
     device: str = "cpu",
     data_root: Path = Path("data"),
     checkpoint: Path | None = None,
+    every: float = CHECKPOINT_SECONDS,
+    until: float = math.inf,
     report: Report = lambda done, total, loss, lr: None,
+    watch: Callable[[tasks.Point], None] = lambda point: None,
 ) -> Result:
     """Carry out a run: train, or measure.
 
@@ -52,16 +61,25 @@ def execute(
         The folder of the data sets.
     checkpoint
         The file to resume from, where it exists, and to write after every epoch.
+    every
+        Seconds from one checkpoint to the next within an epoch.
+    until
+        When to write a last checkpoint and to stop, in seconds since 1970.
     report
         Progress.
+    watch
+        Called with every new point of the curves.
 
     Raises
     ------
+    Paused
+        If `until` has come.
     UserError
         If the device, the task or the optimizer does not exist.
     DataError
         If the data is not there, or is not what it should be.
     """
+    began = time.monotonic()
     where = find_device(device)
     clock = Clock()
     with torch.random.fork_rng():
@@ -69,16 +87,19 @@ def execute(
         task = tasks.load(run, data_root, where)
         provenance = {**surroundings(), "device": _describe(where), "threads": _threads(where)}
         if isinstance(task, tasks.Measurement):
-            with clock.running():
-                metrics, curves = task.measure()
+            clock.start()
+            metrics, curves = task.measure()
+            clock.stop()
             status = "finished"
         else:
-            training = _Training(run, task, where, clock)
-            if checkpoint is not None:
-                training.resume(checkpoint)
-            training.train(report, checkpoint)
+            saving = _Saving(checkpoint, every, until)
+            training = _Training(run, task, where, clock, saving, report, watch)
+            training.resume()
+            training.train()
             metrics, curves, status = training.metrics, training.curves, training.status
             provenance["data_sha256"] = task.data_sha256
+            if training.started is not None:
+                provenance["startup_seconds"] = round(training.started - began, 2)
             if training.diverged_at is not None:
                 provenance["diverged_at"] = training.diverged_at
     provenance |= {"wall_seconds": round(clock.wall, 2), "cpu_seconds": round(clock.cpu, 2)}
@@ -87,74 +108,115 @@ def execute(
 
 @dataclass
 class Clock:
-    """Seconds at work, across interruptions: on the wall, and of the processor's time."""
+    """Seconds at work, across interruptions: on the wall, and of the processor's time.
+
+    What was done after the last checkpoint of a killed run is done again, and not counted.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count what happens inside."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        self.wall += time.perf_counter() - wall
-        self.cpu += time.process_time() - cpu
+    def start(self) -> None:
+        """Count from here."""
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """Count up to here."""
+        self.wall += time.perf_counter() - self._wall
+        self.cpu += time.process_time() - self._cpu
+
+
+@dataclass
+class _Saving:
+    """Where and when checkpoints are written."""
+
+    path: Path | None
+    every: float
+    until: float
+
+    def __post_init__(self) -> None:
+        self.last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is so old that another is worth its time."""
+        return self.path is not None and time.monotonic() - self.last >= self.every
+
+    def is_over(self, ahead: float = 0.0) -> bool:
+        """Whether the time will be up before the next `ahead` seconds are."""
+        return time.time() + ahead >= self.until
 
 
 class _Training:
     """The state of a run in training, and its loop."""
 
-    def __init__(self, run: Run, task: tasks.Training, device: torch.device, clock: Clock) -> None:
+    def __init__(
+        self,
+        run: Run,
+        task: tasks.Training,
+        device: torch.device,
+        clock: Clock,
+        saving: _Saving,
+        report: Report,
+        watch: Callable[[tasks.Point], None],
+    ) -> None:
         if run.optim is None or run.epochs < 1 or run.batch_size < 1:
             raise UserError(f"{run} trains, and so needs an optimizer, epochs and a batch size")
         self.run, self.task, self.device, self.clock = run, task, device, clock
+        self.saving, self.report, self.watch = saving, report, watch
         self.model = task.model().to(device)
         self.optimizer = optimizers.build(run.optim, self.model.parameters())
         self.schedule = optimizers.schedule(run, self.optimizer, task.updates_per_epoch)
         self.epoch = 0
+        self.batch = 0  # how many of the epoch's batches are done
+        self.losses: list[Tensor] = []  # since the last point of the curve
+        self.epoch_losses: list[float] = []
         self.curves: list[tasks.Point] = []
         self.metrics: dict[str, float] = {}
         self.diverged_at: int | None = None
+        self.started: float | None = None  # when this process had done its first update
+        self.evaluation: float | None = None  # seconds that the last one took
 
     @property
     def status(self) -> str:
         """How the run ended."""
         return "finished" if self.diverged_at is None else "diverged"
 
-    def train(self, report: Report, checkpoint: Path | None) -> None:
+    def train(self) -> None:
         """The loop: every epoch trains, evaluates and writes a checkpoint."""
+        self.clock.start()
         while self.epoch < self.run.epochs and self.diverged_at is None:
-            with self.clock.running():
-                self._train_epoch(report)
-                self._evaluate()
+            self._train_epoch()
+            self._evaluate_in_time()
             self.epoch += 1
-            if checkpoint is not None:
-                self._save(checkpoint)
+            self.batch, self.losses, self.epoch_losses = 0, [], []
+            self._save()
 
-    def _train_epoch(self, report: Report) -> None:
+    def _train_epoch(self) -> None:
         total = self.run.epochs * self.task.updates_per_epoch
         done = self.epoch * self.task.updates_per_epoch
         window = max(1, round(total / CURVE_POINTS))
-        losses: list[Tensor] = []
-        epoch_losses: list[float] = []
         self.model.train()
-        for number, batch in enumerate(self.task.batches(self.epoch), 1):
+        batches = itertools.islice(self.task.batches(self.epoch), self.batch, None)
+        for number, batch in enumerate(batches, self.batch + 1):
+            self._save_in_time()
             rate = float(self.optimizer.param_groups[0]["lr"])
-            losses.append(self._update(batch))
-            if len(losses) < window and number < self.task.updates_per_epoch:
+            self.losses.append(self._update(batch))
+            self.batch = number
+            self.started = self.started or time.monotonic()
+            if len(self.losses) < window and number < self.task.updates_per_epoch:
                 continue
-            values = torch.stack(losses).tolist()  # the one wait for the device in a window
+            values = torch.stack(self.losses).tolist()  # the one wait for the device in a window
             bad = next((i for i, loss in enumerate(values) if not math.isfinite(loss)), None)
             if bad is not None:
                 self.diverged_at = done + number - len(values) + bad + 1
                 self.metrics["train_loss"] = math.nan  # not that of an earlier epoch
                 return
-            epoch_losses += values
+            self.epoch_losses += values
             mean = sum(values) / len(values)
-            self.curves.append((done + number, "train", "loss", mean))
-            report(done + number, total, mean, rate)
-            losses = []
-        self.metrics["train_loss"] = sum(epoch_losses) / len(epoch_losses)
+            self._note((done + number, "train", "loss", mean))
+            self.report(done + number, total, mean, rate)
+            self.losses = []
+        self.metrics["train_loss"] = sum(self.epoch_losses) / len(self.epoch_losses)
 
     def _update(self, batch: tasks.Batch) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
@@ -167,6 +229,16 @@ class _Training:
         self.schedule.step()
         return loss.detach()
 
+    def _evaluate_in_time(self) -> None:
+        """Evaluate, unless the last one took longer than the time that is left."""
+        if self.diverged_at is None:  # else a checkpoint would hold the end of the run without it
+            if self.evaluation is None and self.saving.until < math.inf:
+                self._save()  # the first takes nobody knows how long
+            self._save_in_time(ahead=self.evaluation or 0.0)
+        began = time.monotonic()
+        self._evaluate()
+        self.evaluation = time.monotonic() - began
+
     def _evaluate(self) -> None:
         step = (self.epoch + 1) * self.task.updates_per_epoch
         self.model.eval()
@@ -174,7 +246,11 @@ class _Training:
             values = self.task.evaluate(self.model)
         for (split, metric), value in values.items():
             self.metrics[f"{split}_{metric}"] = value
-            self.curves.append((step, split, metric, value))
+            self._note((step, split, metric, value))
+
+    def _note(self, point: tasks.Point) -> None:
+        self.curves.append(point)
+        self.watch(point)
 
     def _precision(self) -> torch.autocast:
         reduced = self.run.precision == "bfloat16"
@@ -183,7 +259,22 @@ class _Training:
     def _parts(self) -> dict[str, Any]:
         return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
 
-    def _save(self, path: Path) -> None:
+    def _save_in_time(self, ahead: float = 0.0) -> None:
+        """Write a checkpoint where one is due; where the time is up, the last one."""
+        over = self.saving.is_over(ahead)
+        if over or self.saving.is_due():
+            self._save()
+        if over:
+            raise Paused
+
+    def _save(self) -> None:
+        self.clock.stop()
+        if self.saving.path is not None:
+            self._write(self.saving.path)
+            self.saving.last = time.monotonic()
+        self.clock.start()
+
+    def _write(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {name: getattr(self, name) for name in PROGRESS}
         state["clock"] = (self.clock.wall, self.clock.cpu)
@@ -198,9 +289,10 @@ class _Training:
                 "permissions, or name another with --results"
             ) from error
 
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint, where there is one."""
-        if not path.exists():
+    def resume(self) -> None:
+        """Go on from the checkpoint, where there is one."""
+        path = self.saving.path
+        if path is None or not path.exists():
             return
         try:
             self._restore(torch.load(path, map_location=self.device, weights_only=True))
@@ -221,15 +313,17 @@ class _Training:
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """At every moment the old file or the new one, whole."""
+    """At every moment the old file or the new one, whole, even where the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    new = path.with_suffix(".new")  # one name, so that a killed run leaves no heap of them
     try:
-        with os.fdopen(handle, "wb") as file:
+        with new.open("wb") as file:
             torch.save(state, file)
-        os.replace(name, path)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
     except BaseException:
-        os.unlink(name)
+        new.unlink(missing_ok=True)
         raise
 
 
