@@ -3,15 +3,22 @@
 A run can be stopped at any moment. Its checkpoint holds everything that the next update depends
 on, so that a resumed run is bit-equal, on the CPU, to an uninterrupted one. It is written after
 every epoch, and within a long one after every few minutes.
+
+On a GPU an update is replayed as one CUDA graph where the task allows it, and nothing waits for the
+GPU between two points of the curve. Started by torchrun, several processes share a run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import itertools
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +26,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments import optimizers, tasks
+from experiments import group, optimizers, tasks
 from experiments.errors import UserError
+from experiments.group import Group
 from experiments.record import Result, surroundings
+from experiments.replay import Replay
 from experiments.spec import Run
 
 Report = Callable[[int, int, float, float], None]
 """Called now and then with: updates done, updates in all, training loss, learning rate."""
 
 PROGRESS = ("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at")
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""Numbers of glibc's malloc.h."""
+REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
 CHECKPOINT_SECONDS = 300.0
@@ -43,6 +55,7 @@ def execute(
     *,
     device: str = "cpu",
     data_root: Path = Path("data"),
+    compiled: bool = False,
     checkpoint: Path | None = None,
     every: float = CHECKPOINT_SECONDS,
     until: float = math.inf,
@@ -59,6 +72,8 @@ def execute(
         A torch device, such as "cpu" or "cuda".
     data_root
         The folder of the data sets.
+    compiled
+        Whether torch.compile rewrites the model and its loss: the same numbers up to rounding.
     checkpoint
         The file to resume from, where it exists, and to write after every epoch.
     every
@@ -82,7 +97,8 @@ def execute(
     began = time.monotonic()
     where = find_device(device)
     clock = Clock()
-    with torch.random.fork_rng():
+    _keep_memory()
+    with _settings(where):
         torch.manual_seed(run.seed)
         task = tasks.load(run, data_root, where)
         provenance = {**surroundings(), "device": _describe(where), "threads": _threads(where)}
@@ -92,12 +108,14 @@ def execute(
             clock.stop()
             status = "finished"
         else:
+            group.current().call(run)
             saving = _Saving(checkpoint, every, until)
-            training = _Training(run, task, where, clock, saving, report, watch)
+            training = _Training(run, task, where, compiled, clock, saving, report, watch)
             training.resume()
             training.train()
             metrics, curves, status = training.metrics, training.curves, training.status
             provenance["data_sha256"] = task.data_sha256
+            provenance |= {"compiled": compiled, "processes": group.current().size}
             if training.started is not None:
                 provenance["startup_seconds"] = round(training.started - began, 2)
             if training.diverged_at is not None:
@@ -154,6 +172,7 @@ class _Training:
         run: Run,
         task: tasks.Training,
         device: torch.device,
+        compiled: bool,
         clock: Clock,
         saving: _Saving,
         report: Report,
@@ -163,8 +182,20 @@ class _Training:
             raise UserError(f"{run} trains, and so needs an optimizer, epochs and a batch size")
         self.run, self.task, self.device, self.clock = run, task, device, clock
         self.saving, self.report, self.watch = saving, report, watch
+        self.group = _group_for(task, compiled)
         self.model = task.model().to(device)
-        self.optimizer = optimizers.build(run.optim, self.model.parameters())
+        self.network = self.group.shared(self.model)
+        self.loss = torch.compile(task.loss, dynamic=False) if compiled else task.loss
+        half = run.precision == "float16"  # its small gradients would vanish
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
+        # A scaler looks at the gradients before it steps, and processes wait for each other.
+        replays = _replays(task, device) and self.group.size == 1 and not half
+        self.steps_in_graph = replays and run.optim.name in optimizers.CAPTURABLE
+        parameters = list(self.model.parameters())
+        self.optimizer = optimizers.build(run.optim, parameters, self.steps_in_graph)
+        self.learn = self._gradients_and_step if self.steps_in_graph else self._gradients
+        if replays:
+            self.learn = Replay(self.learn, parameters)
         self.schedule = optimizers.schedule(run, self.optimizer, task.updates_per_epoch)
         self.epoch = 0
         self.batch = 0  # how many of the epoch's batches are done
@@ -199,13 +230,13 @@ class _Training:
         batches = itertools.islice(self.task.batches(self.epoch), self.batch, None)
         for number, batch in enumerate(batches, self.batch + 1):
             self._save_in_time()
-            rate = float(self.optimizer.param_groups[0]["lr"])
             self.losses.append(self._update(batch))
             self.batch = number
             self.started = self.started or time.monotonic()
             if len(self.losses) < window and number < self.task.updates_per_epoch:
                 continue
-            values = torch.stack(self.losses).tolist()  # the one wait for the device in a window
+            # The one wait for the device in a window.
+            values = self.group.mean(torch.stack(self.losses)).tolist()
             bad = next((i for i, loss in enumerate(values) if not math.isfinite(loss)), None)
             if bad is not None:
                 self.diverged_at = done + number - len(values) + bad + 1
@@ -214,20 +245,45 @@ class _Training:
             self.epoch_losses += values
             mean = sum(values) / len(values)
             self._note((done + number, "train", "loss", mean))
-            self.report(done + number, total, mean, rate)
+            self.report(done + number, total, mean, self._rate(done + number))
             self.losses = []
         self.metrics["train_loss"] = sum(self.epoch_losses) / len(self.epoch_losses)
 
     def _update(self, batch: tasks.Batch) -> Tensor:
+        loss = self.learn(batch)
+        if not self.steps_in_graph:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.schedule.step()
+        return loss
+
+    def _gradients_and_step(self, batch: tasks.Batch) -> Tensor:
+        loss = self._gradients(batch)
+        self.optimizer.step()
+        return loss
+
+    def _gradients(self, batch: tasks.Batch) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
-            loss = self.task.loss(self.model, batch)
-        torch.autograd.backward(loss)
+            loss = self._loss(batch)
+        torch.autograd.backward(self.scaler.scale(loss))
         if self.run.clip is not None:
+            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.clip)
-        self.optimizer.step()
-        self.schedule.step()
         return loss.detach()
+
+    def _loss(self, batch: tasks.Batch) -> Tensor:
+        """The loss, or what this process has to give to its mean over the processes."""
+        if self.group.size == 1:
+            return self.loss(self.model, batch)
+        assert isinstance(self.task, tasks.TensorBatches)
+        part, weight = self.group.part(batch, self.task.batch_dim)
+        return self.loss(self.network, part) * weight
+
+    def _rate(self, update: int) -> float:
+        """The learning rate of an update; the optimizer's own may be on the device."""
+        assert self.run.optim is not None
+        return self.run.optim.lr * self.schedule.multiplier(update)
 
     def _evaluate_in_time(self) -> None:
         """Evaluate, unless the last one took longer than the time that is left."""
@@ -236,7 +292,8 @@ class _Training:
                 self._save()  # the first takes nobody knows how long
             self._save_in_time(ahead=self.evaluation or 0.0)
         began = time.monotonic()
-        self._evaluate()
+        if self.group.leads:
+            self._evaluate()
         self.evaluation = time.monotonic() - began
 
     def _evaluate(self) -> None:
@@ -253,15 +310,16 @@ class _Training:
         self.watch(point)
 
     def _precision(self) -> torch.autocast:
-        reduced = self.run.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
+        reduced = REDUCED.get(self.run.precision)
+        return torch.autocast(self.device.type, reduced, enabled=reduced is not None)
 
     def _parts(self) -> dict[str, Any]:
-        return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
+        names = ("model", "optimizer", "schedule", "scaler")
+        return {name: getattr(self, name) for name in names}
 
     def _save_in_time(self, ahead: float = 0.0) -> None:
         """Write a checkpoint where one is due; where the time is up, the last one."""
-        over = self.saving.is_over(ahead)
+        over = self.group.agreed(self.saving.is_over(ahead))
         if over or self.saving.is_due():
             self._save()
         if over:
@@ -291,25 +349,47 @@ class _Training:
 
     def resume(self) -> None:
         """Go on from the checkpoint, where there is one."""
-        path = self.saving.path
-        if path is None or not path.exists():
+        state = self.group.agreed(self._read())
+        if state is None:
             return
         try:
-            self._restore(torch.load(path, map_location=self.device, weights_only=True))
-        except Exception as error:  # torch names no common class for a broken file
-            raise UserError(
-                f"the checkpoint {path} cannot be read; delete it, and the run starts again"
-            ) from error
+            self._restore(state)
+        except Exception as error:  # torch names no common class for what does not fit
+            raise self._unreadable() from error
+
+    def _read(self) -> dict[str, Any] | None:
+        path = self.saving.path
+        if path is None or not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # nor for a broken file
+            raise self._unreadable() from error
+        return state
+
+    def _unreadable(self) -> UserError:
+        path = self.saving.path
+        return UserError(
+            f"the checkpoint {path} cannot be read; delete it, and the run starts again"
+        )
 
     def _restore(self, state: dict[str, Any]) -> None:
+        # How the optimizer computes, and its rate, are this device's and this update's to say.
+        for saved, own in zip(
+            state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True
+        ):
+            saved |= {name: value for name, value in own.items() if name != "params"}
+        state["schedule"]["base_lrs"] = self.schedule.base_lrs
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        self.schedule.apply()
         for name in PROGRESS:
             setattr(self, name, state[name])
+        self.losses = [loss.to(self.device) for loss in self.losses]
         self.clock.wall, self.clock.cpu = state["clock"]
-        torch.set_rng_state(state["generator"].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_generator"].cpu(), self.device)
+        torch.set_rng_state(state["generator"])
+        if self.device.type == "cuda" and "cuda_generator" in state:
+            torch.cuda.set_rng_state(state["cuda_generator"], self.device)
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -325,6 +405,49 @@ def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+
+
+def follow(device: str, data_root: Path, compiled: bool = False) -> None:
+    """Take part in the runs of the process that leads, until it has no more."""
+    while (run := group.current().agreed(None)) is not None:
+        with contextlib.suppress(Paused):
+            execute(run, device=device, data_root=data_root, compiled=compiled)
+
+
+def _group_for(task: tasks.Training, compiled: bool) -> Group:
+    """The processes that share a run of this task."""
+    processes = group.current()
+    if processes.size > 1 and not isinstance(task, tasks.TensorBatches):
+        raise UserError("a run of this task cannot be shared; start it without torchrun")
+    if processes.size > 1 and compiled:
+        raise UserError("a run that processes share is not compiled; leave out --compile")
+    return processes
+
+
+def _replays(task: tasks.Training, device: torch.device) -> bool:
+    """Whether an update can be recorded and replayed."""
+    return device.type == "cuda" and isinstance(task, tasks.TensorBatches)
+
+
+@contextmanager
+def _settings(device: torch.device) -> Iterator[None]:
+    """Random numbers of the run's own; on a GPU, float32 without TF32, and the fastest kernels."""
+    gpus = [device] if device.type == "cuda" else []
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+    with torch.random.fork_rng(gpus), cudnn:
+        yield
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Have this process keep the memory that it frees, where the C library is glibc.
+
+    To get the pages of the activations anew for every batch takes a tenth of the time and more.
+    """
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(MMAP_THRESHOLD, 2**30)
+        mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 def find_device(name: str) -> torch.device:

@@ -10,7 +10,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from experiments.errors import UserError
@@ -24,12 +25,17 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "radam": RAdam,
     "delayed-adam": DelayedAdam,
 }
+CAPTURABLE: dict[str, dict[str, Any]] = {
+    "sgd": {"fused": True},
+    "adam": {"fused": True, "capturable": True},
+}
+"""Those whose step can be part of a CUDA graph, and the arguments that make it so."""
 DURATIONS = ("steps", "milestones", "total")
 """The arguments of a schedule that count time: in epochs where the spec says so."""
 
 
-def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimizer of a spec over some parameters.
+def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = False) -> Optimizer:
+    """The optimizer of a spec over some parameters; with a step for CUDA graphs, if asked for.
 
     Raises
     ------
@@ -39,9 +45,14 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
     if optim.name not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise UserError(f"there is no optimizer {optim.name!r}; the optimizers are: {known}")
+    parameters, arguments = list(parameters), dict(optim.options)
+    lr: float | Tensor = optim.lr
+    if capturable:  # a graph reads the rate where it lies, and cannot be told a new number
+        lr = torch.tensor(lr, device=parameters[0].device)
+        arguments |= CAPTURABLE[optim.name]
     try:
         return OPTIMIZERS[optim.name](
-            parameters, lr=optim.lr, weight_decay=optim.weight_decay, **dict(optim.options)
+            parameters, lr=lr, weight_decay=optim.weight_decay, **arguments
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{optim.name} refuses its arguments: {error}") from error

@@ -27,7 +27,9 @@ ARROWS = {
     "experiments.data": "numpy PIL torchvision sklearn data errors",
     "experiments.tasks": "torch numpy spec errors data tasks radam_core",
     "experiments.optimizers": "torch spec errors radam_core",
-    "experiments.engine": "torch spec errors record tasks optimizers",
+    "experiments.group": "torch spec errors",
+    "experiments.replay": "torch",
+    "experiments.engine": "torch spec errors record tasks optimizers group replay",
     "experiments.launch": "torch tqdm spec errors record engine",
     "experiments.benchmarks": "torch pandas benchmarks record tasks radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
