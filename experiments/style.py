@@ -59,11 +59,16 @@ def use() -> None:
     )
 
 
-def panels(columns: int, height: float = 3.2, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of the book's width, and its panels from left to right."""
+def panels(
+    columns: int, height: float = 3.2, sharey: bool = False, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """A figure of the book's width, and its panels from left to right, row by row.
+
+    `height` is that of one row, in inches.
+    """
     use()
-    figure = Figure(figsize=(WIDTH, height))
-    axes = figure.subplots(1, columns, squeeze=False, sharey=sharey)
+    figure = Figure(figsize=(WIDTH, rows * height))
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     return figure, list(axes.flat)
 
 

@@ -5,13 +5,16 @@ The optimizers are at hand here; the rest is in the modules: ``rectification`` (
 an optimizer does to the weights).
 """
 
-from radam_core import delayed_adam, probes, radam, rectification, schedules, variance
+from radam_core import algorithm, delayed_adam, probes, radam, rectification, schedules, variance
+from radam_core.algorithm import VARIANTS
 from radam_core.delayed_adam import DelayedAdam
 from radam_core.radam import RAdam
 
 __all__ = [
+    "VARIANTS",
     "DelayedAdam",
     "RAdam",
+    "algorithm",
     "delayed_adam",
     "probes",
     "radam",

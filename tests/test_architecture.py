@@ -23,7 +23,8 @@ ARROWS = {
     "experiments.report": "pandas verdict record errors",
     "experiments.artifact": "pandas matplotlib spec verdict record errors",
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
-    "experiments.beyond": "pandas matplotlib seaborn spec verdict record style artifact beyond",
+    "experiments.beyond": "pandas matplotlib seaborn spec verdict record style artifact paper "
+    "beyond",
     "experiments.data": "numpy PIL torchvision sklearn data errors",
     "experiments.tasks": "torch numpy spec errors data tasks radam_core",
     "experiments.optimizers": "torch spec errors radam_core",

@@ -21,14 +21,22 @@ PAPER = (
 )
 """Every figure and table of the paper, and its theorem."""
 
-BUILT = ("table1", "fig5", "fig6", "fig8", "fig9", "thm1", "finite-variance")
+BUILT = (
+    *("table1", "fig5", "fig6", "fig7", "fig8", "fig9", "table3", "thm1"),
+    *("finite-variance", "untuned-warmup"),
+)
 """Those that can be run; the others are claimed, and say "not run"."""
 
+UNTUNED = ("UntunedLinearWarmup", "UntunedExponentialWarmup", "RectifiedWarmup")
+WARMUPS = {"LinearWarmup", *UNTUNED}
 CLASSIFIERS = {"optimizer", "optim.momentum", "optim.betas", "lr", "seed"}
 COMPARED: dict[str, set[str]] = {
     "table1": CLASSIFIERS,
     "fig5": CLASSIFIERS,
     "fig6": CLASSIFIERS,
+    "fig7": {"optimizer", "LinearWarmup.steps", "lr", "seed"},
+    "table3": {"optimizer", "optim.first", "seed"},
+    "untuned-warmup": {"optimizer", "lr", "seed"} | {f"{name}.beta2" for name in UNTUNED},
     "fig8": set(),
     "fig9": {"mu", "seed"},
     "thm1": set(),
@@ -119,8 +127,14 @@ def test_arms_differ_in_the_declared_axes_alone(name: str, scale: str) -> None:
     assert len({run.id for run in runs}) == len(runs)
     differing = {axis for axis, values in on_axes(runs).items() if len(values) > 1}
     assert differing <= COMPARED[name]
-    schedules = {run.schedule for run in runs}
-    assert len(schedules) == 1  # with its unit, which is no axis
+    assert {run.schedule[0].unit for run in runs if warmup(run)} <= {"update"}
+    decays = {tuple(one for one in run.schedule if one.name not in WARMUPS) for run in runs}
+    assert len(decays) == 1  # with its unit, which is no axis
+
+
+def warmup(run: Run) -> Any:
+    """The warmup of a run, or None."""
+    return next((one for one in run.schedule if one.name in WARMUPS), None)
 
 
 @pytest.mark.parametrize(("name", "scale"), RUNNABLE)
@@ -129,13 +143,45 @@ def test_every_arm_has_the_same_seeds_and_budget(name: str, scale: str) -> None:
     runs = find(name).at(scale)
     arms: dict[Any, set[Any]] = {}
     for run in runs:
-        arm = (run.optim.name if run.optim else None, run.axes().get("mu"), run.axes().get("rho"))
+        optimizer = run.optim and dataclasses.replace(run.optim, lr=0)
+        arm = (optimizer, warmup(run), run.axes().get("mu"), run.axes().get("rho"))
         arms.setdefault(arm, set()).add((run.optim.lr if run.optim else None, run.seed))
     assert len({frozenset(tried) for tried in arms.values()}) == 1
 
 
 def test_the_image_classifiers_share_their_runs() -> None:
     assert find("table1").runs == find("fig5").runs == find("fig6").runs
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_warmup_and_first_updates_are_measured_against_the_same_radam(scale: str) -> None:
+    grid, warmups, first, untuned = (
+        {run.id: run for run in find(name).at(scale)}
+        for name in ("fig6", "fig7", "table3", "untuned-warmup")
+    )
+    plain = [id for id, run in grid.items() if run.optim and run.optim.name in ("adam", "radam")]
+    assert set(plain) == grid.keys() & warmups.keys() == grid.keys() & untuned.keys()
+    seeds = {run.seed for run in grid.values()} & {run.seed for run in first.values()}
+    assert len(grid.keys() & first.keys()) == len(seeds) >= (1 if scale == "smoke" else 3)
+
+
+@pytest.mark.parametrize("scale", ["cpu", "paper"])
+def test_the_warmups_are_the_papers(scale: str) -> None:
+    axes = on_axes(find("fig7").at(scale))
+    assert axes["LinearWarmup.steps"] == {None, 100, 200, 500, 1000}
+    assert axes["optimizer"] == {"adam", "radam"}
+    assert all(len(run.schedule) == 1 for run in find("fig7").at(scale) if not warmup(run))
+
+
+def test_the_first_updates_are_those_of_appendix_c() -> None:
+    runs = find("table3").at("paper")
+    assert on_axes(runs)["optim.first"] == {
+        None,
+        (("adam", 4),),
+        (("sgd", 4), ("adam", 4)),
+    }
+    assert {run.optim.lr for run in runs if run.optim} == {0.1}
+    assert {run.seed for run in runs} == set(range(5))
 
 
 def test_the_paper_scale_has_the_settings_of_the_paper() -> None:

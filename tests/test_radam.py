@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from radam_core import RAdam
-from radam_core.radam import VARIANTS, Conventions, plan_update
+from radam_core.algorithm import VARIANTS, Conventions, plan_update
 from radam_core.rectification import r
 
 START = np.array([0.5, -1.0, 2.0, 0.1])
@@ -32,6 +32,8 @@ ORACLES: dict[str, Callable[..., oracle.Array]] = {
 IMPLEMENTATIONS: list[dict[str, Any]] = [
     {"foreach": False},
     {"foreach": True},
+    {"fused": True},
+    {"capturable": True},
     {"differentiable": True},
 ]
 
@@ -291,7 +293,9 @@ def test_a_complex_number_is_two_real_ones(implementation: dict[str, Any]) -> No
     assert optimizers[1].state[z]["exp_avg"].is_complex()
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=str)
+@pytest.mark.parametrize(
+    "implementation", [{}, *(one for one in IMPLEMENTATIONS if "fused" not in one)], ids=str
+)
 @pytest.mark.parametrize("eps_placement", ["raw", "corrected"])
 @pytest.mark.parametrize(
     ("dtype", "eps"),
@@ -536,7 +540,7 @@ def test_a_sparse_gradient_stops_it_before_anything_moves() -> None:
     with pytest.raises(RuntimeError, match="needs dense gradients"):
         optimizer.step()
     np.testing.assert_array_equal(joined([dense, sparse]), START)
-    assert not optimizer.state
+    assert not any(state["step"] for state in optimizer.state.values())
 
 
 NAN, INF = math.nan, math.inf
@@ -564,8 +568,19 @@ NAN, INF = math.nan, math.inf
         ({"eps_placement": "inside"}, "eps_placement='inside' is unknown"),
         ({"strict": 2}, "strict=2 is unknown"),
         ({"foreach": "yes"}, "foreach='yes' is unknown"),
-        ({"capturable": True}, "capturable=True is not available"),
-        ({"foreach": True, "differentiable": True}, "exclude each other"),
+        ({"state_dtype": torch.bfloat16}, "state_dtype=torch.bfloat16 is unknown"),
+        ({"rounding": "up"}, "rounding='up' is unknown"),
+        ({"rounding": "stochastic"}, "needs state_dtype=torch.float32"),
+        *(
+            ({one: True, other: True}, f"{one}=True and {other}=True exclude each other")
+            for one, other in (
+                ("fused", "foreach"),
+                ("fused", "differentiable"),
+                ("foreach", "differentiable"),
+                ("capturable", "differentiable"),
+                ("capturable", "fused"),
+            )
+        ),
     ],
 )
 def test_bad_options(options: dict[str, Any], sentence: str) -> None:

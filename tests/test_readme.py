@@ -25,9 +25,10 @@ def test_every_claim_has_its_row() -> None:
             assert f"| {artifact.id} | {claim.text} |" in table
 
 
-def test_it_fits_on_two_screens() -> None:
-    lines = README.read_text().splitlines()
-    assert len(lines) <= 100
+def test_it_fits_on_two_screens_but_for_its_verdicts() -> None:
+    before, _, rest = README.read_text().partition(report.BEGIN)
+    lines = (before + rest.partition(report.END)[2]).splitlines()
+    assert len(lines) <= 75
     assert sum(line.startswith("![") for line in lines) == 1
 
 

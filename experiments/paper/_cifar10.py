@@ -5,17 +5,22 @@ Every arm has the same budget: the same learning rates, epochs, seeds and images
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping
 
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from experiments import style
 from experiments.artifact import Deviation
 from experiments.spec import Optim, Run, Schedule, grid, options
+from experiments.verdict import Records
 
 LEARNING_RATES = (0.1, 0.03, 0.01, 0.003)
-ARMS = (
-    Optim("sgd", lr=0.1, weight_decay=1e-4, options=options(momentum=0.9)),
-    Optim("adam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999))),
-    Optim("radam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999))),
-)
+SGD = Optim("sgd", lr=0.1, weight_decay=1e-4, options=options(momentum=0.9))
+ADAM = Optim("adam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999)))
+RADAM = Optim("radam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999)))
+ARMS = (SGD, ADAM, RADAM)
 
 
 def _decay(*epochs: int) -> tuple[Schedule, ...]:
@@ -46,12 +51,13 @@ SMOKE = Run(
 )
 
 
-def _arms(base: Run, seeds: int) -> tuple[Run, ...]:
-    """Every arm at every learning rate; seed by seed, so that whole comparisons end first."""
-    return grid(base, seed=range(seeds), optim=ARMS, lr=LEARNING_RATES)
-
-
-RUNS = {"smoke": _arms(SMOKE, 1), "cpu": _arms(CPU, 3), "paper": _arms(PAPER, 5)}
+BASES = {"smoke": SMOKE, "cpu": CPU, "paper": PAPER}
+SEEDS = {"smoke": 1, "cpu": 3, "paper": 5}
+RUNS = {
+    scale: grid(base, seed=range(SEEDS[scale]), optim=ARMS, lr=LEARNING_RATES)
+    for scale, base in BASES.items()
+}
+"""Every arm at every learning rate; seed by seed, so that whole comparisons end first."""
 
 _HELD_OUT = Deviation(
     "train_images",
@@ -107,3 +113,55 @@ def epochs(curves: pd.DataFrame) -> pd.Series:
     """The epoch of every point of the curves; an epoch's last update completes it."""
     updates = curves.groupby("run_id")["step"].transform("max") / curves["epochs"]
     return curves["step"] / updates
+
+
+def draw_accuracy(records: Records, arms: Mapping[str, str], columns: int) -> Figure:
+    """A panel an arm, test accuracy by epoch: mean over seeds, band from lowest to highest.
+
+    `arms` has the title of each panel for each value of the column "optimizer".
+    """
+    curves = records.curves
+    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
+    tests = tests.assign(epoch=epochs(tests))
+    rates = sorted(tests["lr"].unique(), reverse=True)
+    rows = -(-len(arms) // columns)
+    figure, axes = style.panels(columns, sharey=True, rows=rows)
+    for surplus in axes[len(arms) :]:
+        surplus.remove()
+    axes = axes[: len(arms)]
+    for panel, (arm, title) in zip(axes, arms.items(), strict=True):
+        sns.lineplot(
+            tests[tests["optimizer"] == arm],
+            x="epoch",
+            y="value",
+            hue=tests["lr"].map("{:g}".format),
+            hue_order=[f"{rate:g}" for rate in rates],
+            palette=style.SEQUENCE,
+            errorbar=lambda values: (values.min(), values.max()),
+            legend="full" if panel is axes[-1] else False,
+            ax=panel,
+        )
+        panel.set(title=title, xlabel="epoch", ylabel="test accuracy (%)")
+    axes[-1].legend(title="learning rate", loc="lower right")
+    return figure
+
+
+def tabulate_accuracy(records: Records, arms: Mapping[str, str]) -> pd.DataFrame:
+    """Test accuracy in percent by arm and learning rate: mean and standard deviation over seeds.
+
+    A second row for every arm reports as the authors do: the best test accuracy over the epochs.
+    """
+    runs = with_best_epoch(records)
+    runs = runs.rename(columns={"test_accuracy": "last epoch", "best_epoch": "best epoch"})
+    long = runs.melt(["optimizer", "lr"], ["last epoch", "best epoch"], "test accuracy")
+    cells = long.groupby(["optimizer", "test accuracy", "lr"])["value"].agg(["mean", "std"])
+    text = cells.apply(lambda cell: style.mean_and_deviation(cell["mean"], cell["std"]), axis=1)
+    order = [(arm, which) for arm in arms for which in ("last epoch", "best epoch")]
+    return text.unstack("lr").loc[order].rename(arms, level="optimizer")
+
+
+def with_best_epoch(records: Records) -> pd.DataFrame:
+    """The runs, with the best test accuracy over the epochs: what the authors' script reports."""
+    curves = records.curves
+    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
+    return records.runs.join(tests.groupby("run_id")["value"].max().rename("best_epoch"), "run_id")

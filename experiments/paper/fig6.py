@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper._cifar10 import ARMS, DEVIATIONS, LEARNING_RATES, RUNS, epochs, spread
+from experiments.paper._cifar10 import (
+    ARMS,
+    DEVIATIONS,
+    RUNS,
+    draw_accuracy,
+    spread,
+    tabulate_accuracy,
+)
 from experiments.verdict import Claim, Part, Records
 
 CLAIMS = (
@@ -44,35 +50,17 @@ CLAIMS = (
 )
 
 
+NAMES = {arm.name: style.NAMES[arm.name] for arm in ARMS}
+
+
 def draw(records: Records) -> Figure:
-    """Three panels, one an optimizer: mean over seeds, the band from the lowest to the highest."""
-    curves = records.curves
-    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
-    tests = tests.assign(epoch=epochs(tests))
-    figure, axes = style.panels(len(ARMS), sharey=True)
-    for panel, arm in zip(axes, ARMS, strict=True):
-        sns.lineplot(
-            tests[tests["optimizer"] == arm.name],
-            x="epoch",
-            y="value",
-            hue=tests["lr"].map("{:g}".format),
-            hue_order=[f"{lr:g}" for lr in LEARNING_RATES],
-            palette=style.SEQUENCE,
-            errorbar=lambda values: (values.min(), values.max()),
-            legend="full" if panel is axes[-1] else False,
-            ax=panel,
-        )
-        panel.set(title=style.NAMES[arm.name], xlabel="epoch", ylabel="test accuracy (%)")
-    axes[-1].legend(title="learning rate", loc="lower right")
-    return figure
+    """Three panels, one an optimizer."""
+    return draw_accuracy(records, NAMES, columns=len(NAMES))
 
 
 def tabulate(records: Records) -> pd.DataFrame:
-    """Test accuracy in percent by optimizer and learning rate: mean and standard deviation."""
-    runs = records.runs.assign(optimizer=records.runs["optimizer"].map(style.NAMES))
-    cells = runs.groupby(["optimizer", "lr"])["test_accuracy"].agg(["mean", "std"])
-    text = cells.apply(lambda cell: style.mean_and_deviation(cell["mean"], cell["std"]), axis=1)
-    return text.unstack("lr").loc[[style.NAMES[arm.name] for arm in ARMS]]
+    """Test accuracy by optimizer and learning rate."""
+    return tabulate_accuracy(records, NAMES)
 
 
 ARTIFACT = Artifact(

@@ -6,7 +6,14 @@ import pandas as pd
 
 from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper._cifar10 import ARMS, DEVIATIONS, RUNS, at_best_lr, best_lr
+from experiments.paper._cifar10 import (
+    ARMS,
+    DEVIATIONS,
+    RUNS,
+    at_best_lr,
+    best_lr,
+    with_best_epoch,
+)
 from experiments.verdict import Claim, Part, Records
 
 
@@ -54,19 +61,16 @@ def tabulate(records: Records) -> pd.DataFrame:
 
     The last column is the authors' way to report: the best test accuracy over the epochs.
     """
-    curves = records.curves
-    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
-    highest = tests.groupby("run_id")["value"].max().rename("highest")
     rows = {}
     for arm in ARMS:
-        runs = at_best_lr(records.runs, arm.name).join(highest, on="run_id")
+        runs = at_best_lr(with_best_epoch(records), arm.name)
         rows[style.NAMES[arm.name]] = {
             "learning rate": f"{best_lr(records.runs, arm.name):g}",
             "test accuracy, last epoch": style.mean_and_deviation(
                 runs["test_accuracy"].mean(), runs["test_accuracy"].std()
             ),
             "test accuracy, best epoch": style.mean_and_deviation(
-                runs["highest"].mean(), runs["highest"].std()
+                runs["best_epoch"].mean(), runs["best_epoch"].std()
             ),
             "seeds": len(runs),
         }

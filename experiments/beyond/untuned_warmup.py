@@ -1,0 +1,114 @@
+"""Warmups that need no tuning either, on Adam, against RAdam (Ma & Yarats 2021).
+
+Three of them: linear over 2 / (1 - beta2) updates, exponential with the time constant
+1 / (1 - beta2), and RAdam's own r_t, which on Adam is RAdam without its first updates of momentum
+SGD.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.artifact import Artifact
+from experiments.paper._cifar10 import (
+    ADAM,
+    DEVIATIONS,
+    at_best_lr,
+    draw_accuracy,
+    tabulate_accuracy,
+)
+from experiments.paper._warmup import against_radam, by_warmup, deviations
+from experiments.spec import SCALES, Schedule, options
+from experiments.verdict import Claim, Part, Records
+
+_, BETA2 = dict(ADAM.options)["betas"]
+WARMUPS = tuple(
+    Schedule(name, options(beta2=BETA2))
+    for name in ("UntunedLinearWarmup", "UntunedExponentialWarmup", "RectifiedWarmup")
+)
+NAMES = {
+    "adam": "Adam",
+    "adam untuned-linear": "Adam, untuned linear",
+    "adam untuned-exponential": "Adam, untuned exponential",
+    "adam rectified": "Adam, rectified warmup",
+    "radam": "RAdam",
+}
+
+
+def _lead(records: Records, arm: str) -> pd.Series:
+    """An arm's test accuracy minus RAdam's, in points, by seed; each at its best learning rate."""
+    runs = by_warmup(records).runs
+    return at_best_lr(runs, arm)["test_accuracy"] - at_best_lr(runs, "radam")["test_accuracy"]
+
+
+CLAIMS = (
+    Claim(
+        "untuned-warmup.linear",
+        "Adam with untuned linear warmup falls at most half a point short of RAdam",
+        "not tried; Ma & Yarats (2021): as good",
+        (
+            Part(
+                "its test accuracy minus RAdam's, points",
+                lambda records: _lead(records, "adam untuned-linear"),
+                above=-0.5,
+            ),
+        ),
+    ),
+    Claim(
+        "untuned-warmup.exponential",
+        "Adam with untuned exponential warmup falls at most half a point short of RAdam",
+        "not tried; Ma & Yarats (2021): as good",
+        (
+            Part(
+                "its test accuracy minus RAdam's, points",
+                lambda records: _lead(records, "adam untuned-exponential"),
+                above=-0.5,
+            ),
+        ),
+    ),
+    Claim(
+        "untuned-warmup.rectified",
+        "RAdam's rectification as a warmup for Adam, without momentum SGD in the first updates, "
+        "tests within half a point of RAdam",
+        "not tried",
+        (
+            Part(
+                "its test accuracy minus RAdam's, points",
+                lambda records: _lead(records, "adam rectified"),
+                above=-0.5,
+                below=0.5,
+            ),
+        ),
+    ),
+)
+
+
+def draw(records: Records) -> Figure:
+    """A panel an arm."""
+    return draw_accuracy(by_warmup(records), NAMES, columns=3)
+
+
+def tabulate(records: Records) -> pd.DataFrame:
+    """Test accuracy by arm and learning rate."""
+    return tabulate_accuracy(by_warmup(records), NAMES)
+
+
+ARTIFACT = Artifact(
+    id="untuned-warmup",
+    title="Warmups without tuning against RAdam, CIFAR-10",
+    order=70,
+    runs={scale: against_radam(scale, WARMUPS) for scale in SCALES},
+    claims=CLAIMS,
+    draw=draw,
+    tabulate=tabulate,
+    deviations={
+        "paper": DEVIATIONS["paper"],
+        "cpu": deviations(
+            "cpu",
+            "the linear warmup, of 2,000 updates, ends after the run, as RAdam's rectification "
+            "does: no warmup of this kind reaches the full learning rate in 1,264 updates",
+        ),
+        "smoke": DEVIATIONS["smoke"],
+    },
+)

@@ -1,0 +1,124 @@
+"""The update with its plan worked out on the device, for CUDA graphs and `torch.compile`.
+
+Nothing here waits for the device or branches on a number that it holds: ``t`` is a tensor, and one
+formula covers every kind of update,
+
+    p <- p - lr size m / (a sqrt(v) + b),
+
+where an adaptive update has a = 1 and b = eps, one of momentum SGD a = 0 and b = 1, and one that is
+skipped a = 0 and b infinite.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from radam_core._paths import Batch
+from radam_core.algorithm import Conventions, Hyperparameters, vanishes
+
+
+class DeviceUpdate(NamedTuple):
+    """The numbers of the formula above for each of n parameters, in double precision [n].
+
+    ``moves`` is 0 where the update is skipped, and else 1.
+    """
+
+    a: Tensor
+    b: Tensor
+    size: Tensor
+    moves: Tensor
+
+
+def plan_on_device(
+    t: Tensor, betas: tuple[float, float], eps: float, conventions: Conventions
+) -> DeviceUpdate:
+    """Work out updates ``t`` [n], as `algorithm.plan_update` does on the host.
+
+    In double precision: ``rho`` is a small difference of large numbers.
+    """
+    beta1, beta2 = betas
+    rho_inf = (1 + beta2) / (1 - beta2)
+    rho = rho_inf - 2 * t / torch.expm1(-t * math.log(beta2))
+    threshold = conventions.least_rho
+    adaptive = rho > threshold if conventions.strict else rho >= threshold
+
+    unbiased = 1 - beta1**t  # of the first moment
+    root = torch.sqrt(-torch.expm1(t * math.log(beta2)))
+    variance = exact_variance if conventions.rectification == "exact" else first_order_variance
+    # Where the update is not adaptive, the variance at a length where it is finite: not used.
+    length = torch.where(adaptive, rho, rho_inf)
+    r = torch.sqrt(variance(torch.full_like(t, rho_inf)) / variance(length)).clamp(max=1)
+    eps_raw = torch.full_like(t, eps) if conventions.eps_placement == "raw" else eps * root
+    skip = conventions.early == "skip"
+    return DeviceUpdate(
+        a=adaptive.to(t.dtype),
+        b=torch.where(adaptive, eps_raw, math.inf if skip else 1.0),
+        size=torch.where(adaptive, r * root, 1.0) / unbiased,
+        moves=adaptive.to(t.dtype) if skip else torch.ones_like(t),
+    )
+
+
+def first_order_variance(rho: Tensor) -> Tensor:
+    """Eq. 5, for rho > 4."""
+    return rho / (2 * (rho - 2) * (rho - 4))
+
+
+def exact_variance(rho: Tensor) -> Tensor:
+    """Eq. 2 as `rectification.exact_variance` has it, for rho > 2."""
+    z = rho / 2 - 1
+    by_gamma = torch.log(z) + 2 * (torch.lgamma(z + 0.5) - torch.lgamma(z + 1))
+    # The difference of large log-gammas cancels: from z = 20 on Stirling's series has 13 digits.
+    w = 1 / (z * z)
+    by_series = (-1 / 4 + w * (1 / 96 + w * (-1 / 320 + w * 17 / 7168))) / z
+    return rho / (rho - 2) * -torch.expm1(torch.where(z < 20, by_gamma, by_series))
+
+
+def apply_capturable(
+    batch: Batch,
+    eps: float,
+    conventions: Conventions,
+    hyper: Hyperparameters,
+) -> None:
+    """Apply to each tensor the update that its step, already counted, asks for.
+
+    Parameters
+    ----------
+    batch : Batch
+        Real tensors of one type, on one device.
+    eps : float
+        The group's.
+    conventions, hyper
+        The group's; ``lr`` may be a tensor, of one element.
+    """
+    lr, (beta1, beta2), weight_decay, decoupled, maximize = hyper
+    p, g, m, v = batch[:4]
+    if isinstance(lr, Tensor):
+        lr = lr.reshape(()).to(p[0].device)
+    double = torch.float32 if p[0].device.type == "mps" else torch.float64
+    t = torch.stack(batch.steps).to(p[0].device, double)
+    update = plan_on_device(t, hyper.betas, eps, conventions)
+    if maximize:
+        g = list(torch._foreach_neg(g))
+    if weight_decay != 0 and not decoupled:
+        g = list(torch._foreach_add(g, p, alpha=weight_decay))
+    torch._foreach_lerp_(m, g, 1 - beta1)
+    torch._foreach_mul_(v, beta2)
+    torch._foreach_addcmul_(v, g, g, 1 - beta2)
+    if weight_decay != 0 and decoupled:
+        torch._foreach_mul_(p, _each(1 - update.moves * (lr * weight_decay), p))
+
+    denominators = list(torch._foreach_sqrt(v))
+    torch._foreach_mul_(denominators, _each(update.a, p))
+    torch._foreach_add_(denominators, _each(update.b, p))
+    if vanishes(eps, p[0].dtype):
+        denominators = [torch.where(x == 0, math.inf, x) for x in denominators]
+    quotients = list(torch._foreach_div(m, denominators))
+    torch._foreach_mul_(quotients, _each(-lr * update.size, p))
+    torch._foreach_add_(p, quotients)
+
+
+def _each(numbers: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """A number for each tensor, in its type or, where that has 16 bits, in single precision."""
+    return list(numbers.to(torch.promote_types(like[0].dtype, torch.float32)).unbind())

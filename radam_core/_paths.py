@@ -1,0 +1,225 @@
+"""Ways to apply one update to many tensors at once: what `algorithm.apply_update` does, faster.
+
+All take a batch of real tensors that share their plan, their type and their device.
+"""
+
+import functools
+import math
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from radam_core.algorithm import Hyperparameters, Update, apply_update, vanishes
+
+
+class Batch(NamedTuple):
+    """Parameters with their gradients, moments and numbers of updates: lists of one length."""
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+    steps: list[Tensor]
+
+    @classmethod
+    def of(cls, *tensors: Tensor) -> "Batch":
+        """One parameter."""
+        return cls(*([x] for x in tensors))
+
+    def rows(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Parameter by parameter: (p, g, m, v)."""
+        return zip(*self[:4], strict=True)
+
+    def real(self) -> "Batch":
+        """The same memory, complex numbers seen as pairs of real ones; all share their type."""
+        if not self.params[0].is_complex():
+            return self
+        params, grads, exp_avgs, exp_avg_sqs = (
+            list(map(torch.view_as_real, tensors)) for tensors in self[:4]
+        )
+        return Batch(params, grads, exp_avgs, exp_avg_sqs, self.steps)
+
+    def chosen(self, which: Iterable[int]) -> "Batch":
+        """Some of the parameters."""
+        return Batch(*([tensors[i] for i in which] for tensors in self))
+
+    def alike(self, numbers: Iterable[float]) -> Iterator[tuple[float, "Batch"]]:
+        """Split into those that share a number, their type and their device."""
+        dtypes, devices = (map(attrgetter(name), self.params) for name in ("dtype", "device"))
+        keys = list(zip(numbers, dtypes, devices, strict=True))
+        kinds = dict.fromkeys(keys)
+        for kind in kinds:
+            same = [i for i, key in enumerate(keys) if key == kind] if len(kinds) > 1 else None
+            yield kind[0], self if same is None else self.chosen(same)
+
+
+def apply_each(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
+    """One tensor after the other."""
+    for p, g, m, v in batch.rows():
+        apply_update(p, g, m, v, update, hyper)
+
+
+def apply_foreach(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
+    """All tensors together: the operations of `apply_update`, in their order."""
+    lr, (beta1, beta2), weight_decay, decoupled, maximize = hyper
+    p, g, m, v = batch[:4]
+    if maximize:
+        g = list(torch._foreach_neg(g))
+    if weight_decay != 0 and not decoupled:
+        g = list(torch._foreach_add(g, p, alpha=weight_decay))
+    torch._foreach_lerp_(m, g, 1 - beta1)
+    torch._foreach_mul_(v, beta2)
+    torch._foreach_addcmul_(v, g, g, 1 - beta2)
+    if update.kind == "skip":
+        return
+    if weight_decay != 0 and decoupled:
+        torch._foreach_mul_(p, 1 - lr * weight_decay)
+    if update.kind == "sgd":
+        torch._foreach_add_(p, m, alpha=-lr * update.size)
+    else:
+        denominators = list(torch._foreach_sqrt(v))
+        torch._foreach_add_(denominators, update.eps)
+        if vanishes(update.eps, p[0].dtype):
+            for denominator in denominators:
+                denominator.masked_fill_(denominator == 0, math.inf)
+        torch._foreach_addcdiv_(p, m, denominators, -lr * update.size)
+
+
+# ---- one pass over memory, by torch's fused kernels of Adam and AdamW
+
+# Both compute p <- p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps). At t = infinity the
+# bias corrections are 1, and that is an adaptive update with lr times its size for lr. With an eps
+# so large that it swallows sqrt(v) in rounding, and lr times it for lr, it is one of momentum SGD.
+_SWALLOWS = {torch.float64: 2.0**200}
+_SWALLOWS_SINGLE = 2.0**60  # for the others, which the kernels compute in single precision
+
+
+def apply_fused(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
+    """All tensors in one kernel; :func:`obstacle` says where that cannot be."""
+    if update.kind == "skip" or update.size == 0:  # the parameters stay where they are
+        apply_foreach(batch, update, hyper)
+        return
+    # The kernels take a tensor's memory for a row of numbers, and do not ask whether it is one.
+    if not all(map(Tensor.is_contiguous, chain(*batch[:4]))):
+        rows = [i for i, (p, _, m, v) in enumerate(batch.rows()) if _is_one_row(p, m, v)]
+        others = [i for i in range(len(batch.params)) if i not in rows]
+        apply_each(batch.chosen(others), update, hyper)
+        batch = batch.chosen(rows)
+        batch = batch._replace(grads=list(map(_laid_out, batch.grads, batch.params)))
+    if batch.params:
+        _call_kernel(batch, update, hyper)
+
+
+def _call_kernel(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
+    p = batch.params[0]
+    eps, factor = update.eps, update.size
+    if update.kind == "sgd":
+        eps = _SWALLOWS.get(p.dtype, _SWALLOWS_SINGLE)
+        factor *= eps
+    weight_decay = hyper.weight_decay
+    if hyper.decoupled:
+        weight_decay /= factor  # the kernel multiplies it by its lr
+    kernel = torch._fused_adamw_ if hyper.decoupled else torch._fused_adam_
+    kernel(
+        *batch[:4],
+        [],
+        [_infinity(p.device)] * len(batch.params),
+        lr=float(hyper.lr) * factor,
+        beta1=hyper.betas[0],
+        beta2=hyper.betas[1],
+        weight_decay=weight_decay,
+        eps=eps,
+        amsgrad=False,
+        maximize=hyper.maximize,
+    )
+
+
+@functools.cache
+def _infinity(device: torch.device) -> Tensor:
+    return torch.tensor(math.inf, dtype=torch.float32, device=device)
+
+
+def _is_one_row(p: Tensor, m: Tensor, v: Tensor) -> bool:
+    """Whether all three fill a stretch of memory, in one order of the dimensions."""
+    expected = 1
+    for stride, size in sorted(zip(p.stride(), p.shape, strict=True)):
+        if size > 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return m.stride() == p.stride() == v.stride()
+
+
+def _laid_out(grad: Tensor, p: Tensor) -> Tensor:
+    """A gradient in the order that its parameter has in memory."""
+    return grad if grad.stride() == p.stride() else torch.empty_like(p).copy_(grad)
+
+
+def obstacle(batch: Batch, eps: float) -> str | None:
+    """Why an update with this ``eps`` cannot be fused, or None if it can."""
+    p = batch.params[0]
+    if not kernel_works(p.device.type):
+        return f"torch has no fused Adam kernel for {p.device.type!r} that works as expected"
+    if any(dtype != p.dtype for dtype in set(map(attrgetter("dtype"), chain(*batch[:4])))):
+        return "parameter, gradient and moments are of different types"
+    if vanishes(eps, p.dtype):
+        return f"eps={eps:g} vanishes in {p.dtype}, and zero moments would divide by zero"
+    return None
+
+
+@functools.cache
+def kernel_works(device: str) -> bool:
+    """Whether torch's fused kernels are there and do what this module rests on.
+
+    They are no public interface of torch; so they are tried on two elements, once a process.
+    """
+    if device not in ("cpu", "cuda"):
+        return False
+    for update, decoupled in (
+        (Update("adaptive", 0.5, 1e-2), True),
+        (Update("adaptive", 0.5, 1e-2), False),
+        (Update("sgd", 2.0, 0.0), True),
+    ):
+        hyper = Hyperparameters(0.1, (0.9, 0.99), 0.1, decoupled, True)
+        values = torch.tensor([[1.0, -2.0], [3.0, 0.5], [0.2, 0.1], [0.3, 0.2]])
+        fused, plain = ([x.to(device) for x in values.clone()] for _ in range(2))
+        try:
+            _call_kernel(Batch.of(*fused, torch.ones(())), update, hyper)
+        except (AttributeError, TypeError, RuntimeError):
+            return False
+        p, g, m, v = plain
+        apply_update(p, g, m, v, update, hyper)
+        if not torch.allclose(torch.stack(fused), torch.stack(plain), rtol=1e-5):
+            return False
+    return True
+
+
+def apply_differentiable(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
+    """Tensor by tensor, such that autograd can go back through it, and through a tensor ``lr``.
+
+    The moments change in place at the next update, so no operation may save one of them for its
+    derivative: products with numbers save nothing, and quotients are of fresh tensors.
+    """
+    lr, (beta1, beta2), weight_decay, decoupled, maximize = hyper
+    for p, g, m, v in batch.rows():
+        if maximize:
+            g = -g
+        if weight_decay != 0 and not decoupled:
+            g = g + weight_decay * p
+        m.mul_(beta1).add_((1 - beta1) * g)
+        v.mul_(beta2).add_((1 - beta2) * g * g)
+        if update.kind == "skip":
+            continue
+        step: Any = update.size * m
+        if update.kind == "adaptive":
+            denominator = v.sqrt() + update.eps
+            if vanishes(update.eps, p.dtype):
+                denominator = denominator.masked_fill(denominator == 0, math.inf)
+            step = step / denominator
+        if weight_decay != 0 and decoupled:
+            step = step + weight_decay * p
+        p.sub_(lr * step)
