@@ -38,19 +38,30 @@ def list_artifacts(_: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out what is outstanding of some artifacts."""
-    from experiments import launch  # torch takes seconds to import: only what computes needs it
-    from experiments.engine import find_device
+    from experiments import engine, group  # torch takes seconds: only what computes imports it
+
+    with group.joined(arguments.device) as arguments.device:
+        engine.find_device(arguments.device)
+        if group.current().leads:
+            _run(arguments)
+        else:
+            engine.follow(arguments.device, arguments.data_dir, arguments.compile)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from experiments import group, launch
 
     runs = [
         (arguments.scale, one)
         for name in arguments.artifact
         for one in find(name).at(arguments.scale)
     ]
-    find_device(arguments.device)
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs} starts no process; give 1 or more")
+    if arguments.jobs > 1 and group.current().size > 1:
+        raise UserError("the processes of torchrun share one run at a time; leave out --jobs")
     store = Store(arguments.results)
-    places = launch.Places(store, arguments.data_dir, arguments.device)
+    places = launch.Places(store, arguments.data_dir, arguments.device, arguments.compile)
     done = launch.launch(runs, places, arguments.jobs)
     diverged = sum(result.status == "diverged" for result in done)
     before = len({one.id for _, one in runs}) - len(done)
@@ -179,6 +190,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("artifact", nargs="+")
     sub.add_argument("--scale", default="smoke", help=f"one of {', '.join(SCALES)}")
     sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
+    sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
     option(sub, "device", "results", "data")
     option(command("status", status), "json", "results")
     sub = command("show", show)

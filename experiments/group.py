@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn import functional as differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from experiments.errors import UserError
@@ -82,7 +81,7 @@ class Group:
         else:
             for norm in (one for one in model.modules() if isinstance(one, _BatchNorm)):
                 norm.forward = functools.partial(_normalised, norm)  # type: ignore[method-assign]
-        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(model)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes."""
@@ -129,10 +128,11 @@ def _normalised(norm: Any, x: Tensor) -> Tensor:
     dims = [dim for dim in range(x.dim()) if dim != 1]
     shape = [1, -1] + [1] * (x.dim() - 2)  # of one value a channel
     wide = x.to(norm.weight.dtype)
-    count = _total(wide.new_full((), x.numel() / x.shape[1]))
-    mean = _total(wide.sum(dims)) / count
+    own_count = wide.new_full((1,), x.numel() / x.shape[1])
+    *_, count = totals = _Total.apply(torch.cat([wide.sum(dims), own_count]))
+    mean = totals[:-1] / count
     centred = wide - mean.view(shape)
-    variance = _total(centred.square().sum(dims)) / count
+    variance = _Total.apply(centred.square().sum(dims)) / count
     with torch.no_grad():
         share, unbiased = norm.momentum, variance * count / (count - 1)
         norm.running_mean.lerp_(mean, share)
@@ -143,7 +143,17 @@ def _normalised(norm: Any, x: Tensor) -> Tensor:
     return out.to(x.dtype)
 
 
-def _total(values: Tensor) -> Tensor:
-    """The sum over the processes, which gradients pass through."""
-    total: Tensor = differentiable.all_reduce(values)  # type: ignore[no-untyped-call]
-    return total
+class _Total(torch.autograd.Function):
+    """The sum over the processes; the gradient of its part is the sum of the gradients."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total

@@ -34,6 +34,7 @@ class Places:
     store: Store
     data_root: Path
     device: str = "cpu"
+    compiled: bool = False
 
     def checkpoint(self, run: Run) -> Path:
         """The checkpoint of a run, until it is recorded."""
@@ -116,6 +117,7 @@ def _execute(run: Run, places: Places, report: Reporter) -> Result:
         run,
         device=places.device,
         data_root=places.data_root,
+        compiled=places.compiled,
         checkpoint=places.checkpoint(run),
         report=lambda *progress: report(run, *progress),
     )

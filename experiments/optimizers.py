@@ -73,6 +73,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 CAPTURABLE: dict[str, dict[str, Any]] = {
     "sgd": {"fused": True},
     "adam": {"fused": True, "capturable": True},
+    "radam": {"capturable": True},
 }
 """Those whose step can be part of a CUDA graph, and the arguments that make it so."""
 DURATIONS = ("steps", "milestones", "total")

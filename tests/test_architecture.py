@@ -36,7 +36,7 @@ ARROWS = {
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact launch "
-    "engine data benchmarks",
+    "engine group data benchmarks",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
