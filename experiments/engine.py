@@ -17,6 +17,7 @@ import itertools
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from experiments.spec import Run
 Report = Callable[[int, int, float, float], None]
 """Called now and then with: updates done, updates in all, training loss, learning rate."""
 
+Loss = Callable[[nn.Module, tasks.Batch], Tensor]
 PROGRESS = ("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at")
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Numbers of glibc's malloc.h."""
@@ -185,7 +187,7 @@ class _Training:
         self.group = _group_for(task, compiled)
         self.model = task.model().to(device)
         self.network = self.group.shared(self.model)
-        self.loss = torch.compile(task.loss, dynamic=False) if compiled else task.loss
+        self.loss = _compiled(task.loss) if compiled else task.loss
         half = run.precision == "float16"  # its small gradients would vanish
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         # A scaler looks at the gradients before it steps, and processes wait for each other.
@@ -379,7 +381,6 @@ class _Training:
             state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True
         ):
             saved |= {name: value for name, value in own.items() if name != "params"}
-        state["schedule"]["base_lrs"] = self.schedule.base_lrs
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.schedule.apply()
@@ -424,6 +425,12 @@ def _group_for(task: tasks.Training, compiled: bool) -> Group:
     return processes
 
 
+def _compiled(loss: Loss) -> Loss:
+    """The loss compiled for this run; else many runs would reach the limit of recompilations."""
+    torch.compiler.reset()
+    return torch.compile(loss, dynamic=False)
+
+
 def _replays(task: tasks.Training, device: torch.device) -> bool:
     """Whether an update can be recorded and replayed."""
     return device.type == "cuda" and isinstance(task, tasks.TensorBatches)
@@ -434,7 +441,9 @@ def _settings(device: torch.device) -> Iterator[None]:
     """Random numbers of the run's own; on a GPU, float32 without TF32, and the fastest kernels."""
     gpus = [device] if device.type == "cuda" else []
     cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
-    with torch.random.fork_rng(gpus), cudnn:
+    with torch.random.fork_rng(gpus), cudnn, warnings.catch_warnings():
+        # A scaler may skip the first step, and torch then takes the schedule's for a mistake.
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         yield
 
 

@@ -97,11 +97,14 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
         lr = torch.tensor(lr, device=parameters[0].device)
         arguments |= CAPTURABLE[optim.name]
     try:
-        return OPTIMIZERS[optim.name](
+        optimizer = OPTIMIZERS[optim.name](
             parameters, lr=lr, weight_decay=optim.weight_decay, **arguments
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{optim.name} refuses its arguments: {error}") from error
+    for group in optimizer.param_groups:
+        group["initial_lr"] = optim.lr  # a schedule multiplies numbers, on the host
+    return optimizer
 
 
 def schedule(run: Run, optimizer: Optimizer, updates_per_epoch: int) -> schedules.Schedule:
