@@ -32,7 +32,8 @@ ARROWS = {
     "experiments.replay": "torch",
     "experiments.engine": "torch spec errors record tasks optimizers group replay",
     "experiments.launch": "torch tqdm spec errors record engine",
-    "experiments.benchmarks": "torch pandas benchmarks record tasks radam_core",
+    "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks data "
+    "engine radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact launch "

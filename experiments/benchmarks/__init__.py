@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from experiments.benchmarks import simulation, step
+from experiments.benchmarks import simulation, step, train
 from experiments.benchmarks._record import record
 
 __all__ = ["BENCHMARKS", "record"]
@@ -14,5 +14,6 @@ __all__ = ["BENCHMARKS", "record"]
 BENCHMARKS: dict[str, Callable[[str], pd.DataFrame]] = {
     "step": step.benchmark,
     "simulation": simulation.benchmark,
+    "train": train.benchmark,
 }
 """By name: device -> table."""

@@ -7,7 +7,7 @@ report the same digest trained on the same bytes.
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.data import cifar10, digits
+from experiments.data import cifar10, digits, noise
 from experiments.data._images import DataError, Images
 
 __all__ = ["LOADERS", "DataError", "Images", "load"]
@@ -15,6 +15,7 @@ __all__ = ["LOADERS", "DataError", "Images", "load"]
 LOADERS: dict[str, Callable[[Path, bool], Images]] = {
     "cifar10": cifar10.load,
     "digits": digits.load,
+    "noise": noise.load,
 }
 
 
@@ -24,9 +25,9 @@ def load(name: str, root: Path, download: bool = False) -> Images:
     Parameters
     ----------
     name : str
-        A key of `LOADERS`: ``"cifar10"`` or ``"digits"``.
+        A key of `LOADERS`: ``"cifar10"``, ``"digits"`` or ``"noise"``.
     root : Path
-        The folder that holds, or is to hold, the files. ``"digits"`` needs none.
+        The folder that holds, or is to hold, the files. The others need none.
     download : bool
         Whether files that are absent may be downloaded into `root`.
 
