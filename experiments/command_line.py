@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments import report
+from experiments import campaign, report
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.record import ROOT, Store
@@ -51,24 +51,19 @@ def run(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from experiments import group, launch
 
-    runs = [
-        (arguments.scale, one)
-        for name in arguments.artifact
-        for one in find(name).at(arguments.scale)
-    ]
+    studies = [find(name).at(arguments.scale) for name in arguments.artifact]
+    budget = None
+    if arguments.time_budget:
+        budget = campaign.Budget.of(campaign.seconds(arguments.time_budget), arguments.began)
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs} starts no process; give 1 or more")
     if arguments.jobs > 1 and group.current().size > 1:
         raise UserError("the processes of torchrun share one run at a time; leave out --jobs")
     store = Store(arguments.results)
     places = launch.Places(store, arguments.data_dir, arguments.device, arguments.compile)
-    done = launch.launch(runs, places, arguments.jobs)
-    diverged = sum(result.status == "diverged" for result in done)
-    before = len({one.id for _, one in runs}) - len(done)
-    print(
-        f"{len(done)} runs done now ({diverged} diverged), {before} were recorded before; "
-        f"records in {store.root}"
-    )
+    runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
+    ended = launch.launch(runs, places, arguments.jobs, budget=budget)
+    print(report.campaign(ended.done, list(ended.left.values()), len(runs), store.root))
 
 
 def counts(artifact: Artifact, store: Store) -> dict[str, dict[str, int]]:
@@ -191,6 +186,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--scale", default="smoke", help=f"one of {', '.join(SCALES)}")
     sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
+    sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
     option(sub, "device", "results", "data")
     option(command("status", status), "json", "results")
     sub = command("show", show)
@@ -211,9 +207,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; what the user can mend is one sentence and exit status 2."""
-    arguments = parser().parse_args(words)
+def main(words: Sequence[str] | None, began: float) -> int:
+    """Run a command, which began then; what the user can mend is one sentence and status 2."""
+    arguments = parser().parse_args(words, argparse.Namespace(began=began))
     try:
         arguments.action(arguments)
     except UserError as error:

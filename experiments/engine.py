@@ -103,7 +103,7 @@ def execute(
     with _settings(where):
         torch.manual_seed(run.seed)
         task = tasks.load(run, data_root, where)
-        provenance = {**surroundings(), "device": _describe(where), "threads": _threads(where)}
+        provenance = conditions(device)
         if isinstance(task, tasks.Measurement):
             clock.start()
             metrics, curves = task.measure()
@@ -478,9 +478,23 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _describe(device: torch.device) -> str:
+def conditions(device: str) -> dict[str, Any]:
+    """What a record says of the machine, the packages and the tree that it was made with."""
+    where = find_device(device)
+    return {**surroundings(), "device": describe(where), "threads": _threads(where)}
+
+
+def describe(device: torch.device) -> str:
+    """What kind of device it is: the name of a GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _threads(device: torch.device) -> int | None:
     return torch.get_num_threads() if device.type == "cpu" else None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error says: only that of the GPU has a class of its own."""
+    said = str(error).lower()
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(one in said for one in words)

@@ -31,20 +31,25 @@ ARROWS = {
     "experiments.group": "torch spec errors",
     "experiments.replay": "torch",
     "experiments.engine": "torch spec errors record tasks optimizers group replay",
-    "experiments.launch": "torch tqdm spec errors record engine",
-    "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks data "
-    "engine radam_core",
+    "experiments.hold": "filelock errors",
+    "experiments.campaign": "spec errors record verdict",
+    "experiments.progress": "tqdm spec errors",
+    "experiments.launch": "torch spec errors record campaign engine group hold progress",
+    "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks "
+    "data engine radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
-    "experiments.command_line": "pandas spec errors record verdict report style artifact launch "
-    "engine group data benchmarks",
+    "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
+    "launch engine group data benchmarks",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
 """What each module, or package, may import: other packages, and parts of `experiments` by their
 short names; wherever in the file the import stands. The standard library is open to all."""
 
-WITHOUT_TORCH = ("spec", "record", "verdict", "style", "report", "artifact", "paper", "beyond")
+WITHOUT_TORCH = (
+    *("spec", "record", "verdict", "style", "report", "artifact", "paper", "beyond", "campaign"),
+)
 
 
 def sources() -> Iterator[tuple[str, Path]]:
