@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; a package that lacks, and Ctrl-C, are told without a traceback."""
+    began = time.time()
     try:
         from experiments import command_line  # in here, for it needs packages itself
 
-        return command_line.main(words)
+        return command_line.main(words, began)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("experiments", "radam_core"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments import report, yours
+from experiments import campaign, report, yours
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.record import ROOT, Store
@@ -38,27 +38,36 @@ def list_artifacts(_: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out what is outstanding of some artifacts."""
-    # torch takes seconds to import: only what computes needs it
-    from experiments import launch, optimizers
-    from experiments.engine import find_device
+    from experiments import engine, group  # torch takes seconds: only what computes imports it
+
+    with group.joined(arguments.device) as arguments.device:
+        engine.find_device(arguments.device)
+        if group.current().leads:
+            _run(arguments)
+        else:
+            engine.follow(arguments.device, arguments.data_dir, arguments.compile)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from experiments import group, launch, optimizers
 
     chosen = [_chosen(name, arguments) for name in arguments.artifact]
-    runs = [(arguments.scale, one) for artifact in chosen for one in artifact.at(arguments.scale)]
-    find_device(arguments.device)
+    studies = [artifact.at(arguments.scale) for artifact in chosen]
     for artifact in chosen:
         if artifact.other is not None:
             optimizers.check(artifact.other)
+    budget = None
+    if arguments.time_budget:
+        budget = campaign.Budget.of(campaign.seconds(arguments.time_budget), arguments.began)
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs} starts no process; give 1 or more")
+    if arguments.jobs > 1 and group.current().size > 1:
+        raise UserError("the processes of torchrun share one run at a time; leave out --jobs")
     store = Store(arguments.results)
-    places = launch.Places(store, arguments.data_dir, arguments.device)
-    done = launch.launch(runs, places, arguments.jobs)
-    diverged = sum(result.status == "diverged" for result in done)
-    before = len({one.id for _, one in runs}) - len(done)
-    print(
-        f"{len(done)} runs done now ({diverged} diverged), {before} were recorded before; "
-        f"records in {store.root}"
-    )
+    places = launch.Places(store, arguments.data_dir, arguments.device, arguments.compile)
+    runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
+    ended = launch.launch(runs, places, arguments.jobs, budget=budget)
+    print(report.campaign(ended.done, list(ended.left.values()), len(runs), store.root))
 
 
 def _chosen(name: str, arguments: argparse.Namespace) -> Artifact:
@@ -206,6 +215,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("artifact", nargs="+")
     sub.add_argument("--scale", default="smoke", help=f"one of {', '.join(SCALES)}")
     sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
+    sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
+    sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
     option(sub, "optimizer", "device", "results", "data")
     option(command("status", status), "json", "results")
     sub = command("show", show)
@@ -226,9 +237,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; what the user can mend is one sentence and exit status 2."""
-    arguments = parser().parse_args(words)
+def main(words: Sequence[str] | None, began: float) -> int:
+    """Run a command, which began then; what the user can mend is one sentence and status 2."""
+    arguments = parser().parse_args(words, argparse.Namespace(began=began))
     try:
         arguments.action(arguments)
     except UserError as error:

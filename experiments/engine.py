@@ -1,15 +1,23 @@
 """The one training loop, and the one way to carry out a run.
 
 A run can be stopped at any moment. Its checkpoint holds everything that the next update depends
-on, so that a resumed run is bit-equal, on the CPU, to an uninterrupted one.
+on, so that a resumed run is bit-equal, on the CPU, to an uninterrupted one. It is written after
+every epoch, and within a long one after every few minutes.
+
+On a GPU an update is replayed as one CUDA graph where the task allows it, and nothing waits for the
+GPU between two points of the curve. Started by torchrun, several processes share a run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
+import itertools
 import math
 import os
-import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,17 +27,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments import optimizers, tasks
+from experiments import group, optimizers, tasks
 from experiments.errors import UserError
+from experiments.group import Group
 from experiments.record import Result, surroundings
+from experiments.replay import Replay
 from experiments.spec import Run
 
 Report = Callable[[int, int, float, float], None]
 """Called now and then with: updates done, updates in all, training loss, learning rate."""
 
-PROGRESS = ("epoch", "curves", "metrics", "diverged_at")
+Loss = Callable[[nn.Module, tasks.Batch], Tensor]
+PROGRESS = ("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at")
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""Numbers of glibc's malloc.h."""
+REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
+CHECKPOINT_SECONDS = 300.0
+"""So much of an epoch is lost at most where a run is killed within it."""
+
+
+class Paused(Exception):
+    """The time was up before the run had ended; its checkpoint holds what was done."""
 
 
 def execute(
@@ -37,8 +57,12 @@ def execute(
     *,
     device: str = "cpu",
     data_root: Path = Path("data"),
+    compiled: bool = False,
     checkpoint: Path | None = None,
+    every: float = CHECKPOINT_SECONDS,
+    until: float = math.inf,
     report: Report = lambda done, total, loss, lr: None,
+    watch: Callable[[tasks.Point], None] = lambda point: None,
 ) -> Result:
     """Carry out a run: train, or measure.
 
@@ -50,35 +74,52 @@ def execute(
         A torch device, such as "cpu" or "cuda".
     data_root
         The folder of the data sets.
+    compiled
+        Whether torch.compile rewrites the model and its loss: the same numbers up to rounding.
     checkpoint
         The file to resume from, where it exists, and to write after every epoch.
+    every
+        Seconds from one checkpoint to the next within an epoch.
+    until
+        When to write a last checkpoint and to stop, in seconds since 1970.
     report
         Progress.
+    watch
+        Called with every new point of the curves.
 
     Raises
     ------
+    Paused
+        If `until` has come.
     UserError
         If the device, the task or the optimizer does not exist.
     DataError
         If the data is not there, or is not what it should be.
     """
+    began = time.monotonic()
     where = find_device(device)
     clock = Clock()
-    with torch.random.fork_rng():
+    _keep_memory()
+    with _settings(where):
         torch.manual_seed(run.seed)
         task = tasks.load(run, data_root, where)
-        provenance = {**surroundings(), "device": _describe(where), "threads": _threads(where)}
+        provenance = conditions(device)
         if isinstance(task, tasks.Measurement):
-            with clock.running():
-                metrics, curves = task.measure()
+            clock.start()
+            metrics, curves = task.measure()
+            clock.stop()
             status = "finished"
         else:
-            training = _Training(run, task, where, clock)
-            if checkpoint is not None:
-                training.resume(checkpoint)
-            training.train(report, checkpoint)
+            group.current().call(run)
+            saving = _Saving(checkpoint, every, until)
+            training = _Training(run, task, where, compiled, clock, saving, report, watch)
+            training.resume()
+            training.train()
             metrics, curves, status = training.metrics, training.curves, training.status
             provenance["data_sha256"] = task.data_sha256
+            provenance |= {"compiled": compiled, "processes": group.current().size}
+            if training.started is not None:
+                provenance["startup_seconds"] = round(training.started - began, 2)
             if training.diverged_at is not None:
                 provenance["diverged_at"] = training.diverged_at
     provenance |= {"wall_seconds": round(clock.wall, 2), "cpu_seconds": round(clock.cpu, 2)}
@@ -87,85 +128,175 @@ def execute(
 
 @dataclass
 class Clock:
-    """Seconds at work, across interruptions: on the wall, and of the processor's time."""
+    """Seconds at work, across interruptions: on the wall, and of the processor's time.
+
+    What was done after the last checkpoint of a killed run is done again, and not counted.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Count what happens inside."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield
-        self.wall += time.perf_counter() - wall
-        self.cpu += time.process_time() - cpu
+    def start(self) -> None:
+        """Count from here."""
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """Count up to here."""
+        self.wall += time.perf_counter() - self._wall
+        self.cpu += time.process_time() - self._cpu
+
+
+@dataclass
+class _Saving:
+    """Where and when checkpoints are written."""
+
+    path: Path | None
+    every: float
+    until: float
+
+    def __post_init__(self) -> None:
+        self.last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is so old that another is worth its time."""
+        return self.path is not None and time.monotonic() - self.last >= self.every
+
+    def is_over(self, ahead: float = 0.0) -> bool:
+        """Whether the time will be up before the next `ahead` seconds are."""
+        return time.time() + ahead >= self.until
 
 
 class _Training:
     """The state of a run in training, and its loop."""
 
-    def __init__(self, run: Run, task: tasks.Training, device: torch.device, clock: Clock) -> None:
+    def __init__(
+        self,
+        run: Run,
+        task: tasks.Training,
+        device: torch.device,
+        compiled: bool,
+        clock: Clock,
+        saving: _Saving,
+        report: Report,
+        watch: Callable[[tasks.Point], None],
+    ) -> None:
         if run.optim is None or run.epochs < 1 or run.batch_size < 1:
             raise UserError(f"{run} trains, and so needs an optimizer, epochs and a batch size")
         self.run, self.task, self.device, self.clock = run, task, device, clock
+        self.saving, self.report, self.watch = saving, report, watch
+        self.group = _group_for(task, compiled)
         self.model = task.model().to(device)
-        self.optimizer = optimizers.build(run.optim, self.model.parameters())
+        self.network = self.group.shared(self.model)
+        self.loss = _compiled(task.loss) if compiled else task.loss
+        half = run.precision == "float16"  # its small gradients would vanish
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
+        # A scaler looks at the gradients before it steps, and processes wait for each other.
+        replays = _replays(task, device) and self.group.size == 1 and not half
+        self.steps_in_graph = replays and run.optim.name in optimizers.CAPTURABLE
+        parameters = list(self.model.parameters())
+        self.optimizer = optimizers.build(run.optim, parameters, self.steps_in_graph)
+        self.learn = self._gradients_and_step if self.steps_in_graph else self._gradients
+        if replays:
+            self.learn = Replay(self.learn, parameters)
         self.schedule = optimizers.schedule(run, self.optimizer, task.updates_per_epoch)
         self.epoch = 0
+        self.batch = 0  # how many of the epoch's batches are done
+        self.losses: list[Tensor] = []  # since the last point of the curve
+        self.epoch_losses: list[float] = []
         self.curves: list[tasks.Point] = []
         self.metrics: dict[str, float] = {}
         self.diverged_at: int | None = None
+        self.started: float | None = None  # when this process had done its first update
+        self.evaluation: float | None = None  # seconds that the last one took
 
     @property
     def status(self) -> str:
         """How the run ended."""
         return "finished" if self.diverged_at is None else "diverged"
 
-    def train(self, report: Report, checkpoint: Path | None) -> None:
+    def train(self) -> None:
         """The loop: every epoch trains, evaluates and writes a checkpoint."""
+        self.clock.start()
         while self.epoch < self.run.epochs and self.diverged_at is None:
-            with self.clock.running():
-                self._train_epoch(report)
-                self._evaluate()
+            self._train_epoch()
+            self._evaluate_in_time()
             self.epoch += 1
-            if checkpoint is not None:
-                self._save(checkpoint)
+            self.batch, self.losses, self.epoch_losses = 0, [], []
+            self._save()
 
-    def _train_epoch(self, report: Report) -> None:
+    def _train_epoch(self) -> None:
         total = self.run.epochs * self.task.updates_per_epoch
         done = self.epoch * self.task.updates_per_epoch
         window = max(1, round(total / CURVE_POINTS))
-        losses: list[Tensor] = []
-        epoch_losses: list[float] = []
         self.model.train()
-        for number, batch in enumerate(self.task.batches(self.epoch), 1):
-            rate = float(self.optimizer.param_groups[0]["lr"])
-            losses.append(self._update(batch))
-            if len(losses) < window and number < self.task.updates_per_epoch:
+        batches = itertools.islice(self.task.batches(self.epoch), self.batch, None)
+        for number, batch in enumerate(batches, self.batch + 1):
+            self._save_in_time()
+            self.losses.append(self._update(batch))
+            self.batch = number
+            self.started = self.started or time.monotonic()
+            if len(self.losses) < window and number < self.task.updates_per_epoch:
                 continue
-            values = torch.stack(losses).tolist()  # the one wait for the device in a window
+            # The one wait for the device in a window.
+            values = self.group.mean(torch.stack(self.losses)).tolist()
             bad = next((i for i, loss in enumerate(values) if not math.isfinite(loss)), None)
             if bad is not None:
                 self.diverged_at = done + number - len(values) + bad + 1
                 self.metrics["train_loss"] = math.nan  # not that of an earlier epoch
                 return
-            epoch_losses += values
+            self.epoch_losses += values
             mean = sum(values) / len(values)
-            self.curves.append((done + number, "train", "loss", mean))
-            report(done + number, total, mean, rate)
-            losses = []
-        self.metrics["train_loss"] = sum(epoch_losses) / len(epoch_losses)
+            self._note((done + number, "train", "loss", mean))
+            self.report(done + number, total, mean, self._rate(done + number))
+            self.losses = []
+        self.metrics["train_loss"] = sum(self.epoch_losses) / len(self.epoch_losses)
 
     def _update(self, batch: tasks.Batch) -> Tensor:
+        loss = self.learn(batch)
+        if not self.steps_in_graph:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.schedule.step()
+        return loss
+
+    def _gradients_and_step(self, batch: tasks.Batch) -> Tensor:
+        loss = self._gradients(batch)
+        self.optimizer.step()
+        return loss
+
+    def _gradients(self, batch: tasks.Batch) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
-            loss = self.task.loss(self.model, batch)
-        torch.autograd.backward(loss)
+            loss = self._loss(batch)
+        torch.autograd.backward(self.scaler.scale(loss))
         if self.run.clip is not None:
+            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.clip)
-        self.optimizer.step()
-        self.schedule.step()
         return loss.detach()
+
+    def _loss(self, batch: tasks.Batch) -> Tensor:
+        """The loss, or what this process has to give to its mean over the processes."""
+        if self.group.size == 1:
+            return self.loss(self.model, batch)
+        assert isinstance(self.task, tasks.TensorBatches)
+        part, weight = self.group.part(batch, self.task.batch_dim)
+        return self.loss(self.network, part) * weight
+
+    def _rate(self, update: int) -> float:
+        """The learning rate of an update; the optimizer's own may be on the device."""
+        assert self.run.optim is not None
+        return self.run.optim.lr * self.schedule.multiplier(update)
+
+    def _evaluate_in_time(self) -> None:
+        """Evaluate, unless the last one took longer than the time that is left."""
+        if self.diverged_at is None:  # else a checkpoint would hold the end of the run without it
+            if self.evaluation is None and self.saving.until < math.inf:
+                self._save()  # the first takes nobody knows how long
+            self._save_in_time(ahead=self.evaluation or 0.0)
+        began = time.monotonic()
+        if self.group.leads:
+            self._evaluate()
+        self.evaluation = time.monotonic() - began
 
     def _evaluate(self) -> None:
         step = (self.epoch + 1) * self.task.updates_per_epoch
@@ -174,16 +305,36 @@ class _Training:
             values = self.task.evaluate(self.model)
         for (split, metric), value in values.items():
             self.metrics[f"{split}_{metric}"] = value
-            self.curves.append((step, split, metric, value))
+            self._note((step, split, metric, value))
+
+    def _note(self, point: tasks.Point) -> None:
+        self.curves.append(point)
+        self.watch(point)
 
     def _precision(self) -> torch.autocast:
-        reduced = self.run.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
+        reduced = REDUCED.get(self.run.precision)
+        return torch.autocast(self.device.type, reduced, enabled=reduced is not None)
 
     def _parts(self) -> dict[str, Any]:
-        return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
+        names = ("model", "optimizer", "schedule", "scaler")
+        return {name: getattr(self, name) for name in names}
 
-    def _save(self, path: Path) -> None:
+    def _save_in_time(self, ahead: float = 0.0) -> None:
+        """Write a checkpoint where one is due; where the time is up, the last one."""
+        over = self.group.agreed(self.saving.is_over(ahead))
+        if over or self.saving.is_due():
+            self._save()
+        if over:
+            raise Paused
+
+    def _save(self) -> None:
+        self.clock.stop()
+        if self.saving.path is not None:
+            self._write(self.saving.path)
+            self.saving.last = time.monotonic()
+        self.clock.start()
+
+    def _write(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {name: getattr(self, name) for name in PROGRESS}
         state["clock"] = (self.clock.wall, self.clock.cpu)
@@ -198,39 +349,114 @@ class _Training:
                 "permissions, or name another with --results"
             ) from error
 
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint, where there is one."""
-        if not path.exists():
+    def resume(self) -> None:
+        """Go on from the checkpoint, where there is one."""
+        state = self.group.agreed(self._read())
+        if state is None:
             return
         try:
-            self._restore(torch.load(path, map_location=self.device, weights_only=True))
-        except Exception as error:  # torch names no common class for a broken file
-            raise UserError(
-                f"the checkpoint {path} cannot be read; delete it, and the run starts again"
-            ) from error
+            self._restore(state)
+        except Exception as error:  # torch names no common class for what does not fit
+            raise self._unreadable() from error
+
+    def _read(self) -> dict[str, Any] | None:
+        path = self.saving.path
+        if path is None or not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # nor for a broken file
+            raise self._unreadable() from error
+        return state
+
+    def _unreadable(self) -> UserError:
+        path = self.saving.path
+        return UserError(
+            f"the checkpoint {path} cannot be read; delete it, and the run starts again"
+        )
 
     def _restore(self, state: dict[str, Any]) -> None:
+        # How the optimizer computes, and its rate, are this device's and this update's to say.
+        for saved, own in zip(
+            state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True
+        ):
+            saved |= {name: value for name, value in own.items() if name != "params"}
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        self.schedule.apply()
         for name in PROGRESS:
             setattr(self, name, state[name])
+        self.losses = [loss.to(self.device) for loss in self.losses]
         self.clock.wall, self.clock.cpu = state["clock"]
-        torch.set_rng_state(state["generator"].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_generator"].cpu(), self.device)
+        torch.set_rng_state(state["generator"])
+        if self.device.type == "cuda" and "cuda_generator" in state:
+            torch.cuda.set_rng_state(state["cuda_generator"], self.device)
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """At every moment the old file or the new one, whole."""
+    """At every moment the old file or the new one, whole, even where the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    new = path.with_suffix(".new")  # one name, so that a killed run leaves no heap of them
     try:
-        with os.fdopen(handle, "wb") as file:
+        with new.open("wb") as file:
             torch.save(state, file)
-        os.replace(name, path)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
     except BaseException:
-        os.unlink(name)
+        new.unlink(missing_ok=True)
         raise
+
+
+def follow(device: str, data_root: Path, compiled: bool = False) -> None:
+    """Take part in the runs of the process that leads, until it has no more."""
+    while (run := group.current().agreed(None)) is not None:
+        with contextlib.suppress(Paused):
+            execute(run, device=device, data_root=data_root, compiled=compiled)
+
+
+def _group_for(task: tasks.Training, compiled: bool) -> Group:
+    """The processes that share a run of this task."""
+    processes = group.current()
+    if processes.size > 1 and not isinstance(task, tasks.TensorBatches):
+        raise UserError("a run of this task cannot be shared; start it without torchrun")
+    if processes.size > 1 and compiled:
+        raise UserError("a run that processes share is not compiled; leave out --compile")
+    return processes
+
+
+def _compiled(loss: Loss) -> Loss:
+    """The loss compiled for this run; else many runs would reach the limit of recompilations."""
+    torch.compiler.reset()
+    return torch.compile(loss, dynamic=False)
+
+
+def _replays(task: tasks.Training, device: torch.device) -> bool:
+    """Whether an update can be recorded and replayed."""
+    return device.type == "cuda" and isinstance(task, tasks.TensorBatches)
+
+
+@contextmanager
+def _settings(device: torch.device) -> Iterator[None]:
+    """Random numbers of the run's own; on a GPU, float32 without TF32, and the fastest kernels."""
+    gpus = [device] if device.type == "cuda" else []
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+    with torch.random.fork_rng(gpus), cudnn, warnings.catch_warnings():
+        # A scaler may skip the first step, and torch then takes the schedule's for a mistake.
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        yield
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Have this process keep the memory that it frees, where the C library is glibc.
+
+    To get the pages of the activations anew for every batch takes a tenth of the time and more.
+    """
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(MMAP_THRESHOLD, 2**30)
+        mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 def find_device(name: str) -> torch.device:
@@ -252,9 +478,23 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _describe(device: torch.device) -> str:
+def conditions(device: str) -> dict[str, Any]:
+    """What a record says of the machine, the packages and the tree that it was made with."""
+    where = find_device(device)
+    return {**surroundings(), "device": describe(where), "threads": _threads(where)}
+
+
+def describe(device: torch.device) -> str:
+    """What kind of device it is: the name of a GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _threads(device: torch.device) -> int | None:
     return torch.get_num_threads() if device.type == "cpu" else None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error says: only that of the GPU has a class of its own."""
+    said = str(error).lower()
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(one in said for one in words)

@@ -1,30 +1,45 @@
 """Many runs: skip the recorded, resume the stopped, several processes side by side.
 
-Workers compute; this process alone writes records, one after every run.
+Whoever computes a run holds its lock, and records it before letting go: any number of campaigns
+share a results folder, on one machine or on several, and no run is done twice.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import multiprocessing
 import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from experiments import engine
+from experiments import engine, group
+from experiments.campaign import Budget, Durations
 from experiments.errors import UserError
-from experiments.record import Result, Store
+from experiments.hold import hold
+from experiments.progress import Progress
+from experiments.record import OUT_OF_MEMORY, Result, Store
 from experiments.spec import Run
+
+MARGIN = 1.5
+"""A run is begun if so many times what its like needed to reach a checkpoint is left."""
+
+PAUSED = "stopped at a checkpoint"
+CUT_OFF = "cut off after a checkpoint"
+NO_TIME = "not begun for lack of time"
+HELD = "in other hands"
+KILLED = "killed"
 
 
 @dataclass(frozen=True)
@@ -34,16 +49,42 @@ class Places:
     store: Store
     data_root: Path
     device: str = "cpu"
+    compiled: bool = False
 
     def checkpoint(self, run: Run) -> Path:
         """The checkpoint of a run, until it is recorded."""
         return self.store.root / ".checkpoints" / f"{run.id}.pt"
 
+    def lock(self, run: Run) -> Path:
+        """The file that the process which does a run holds."""
+        return self.checkpoint(run).with_suffix(".lock")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run that was handed out: a result, or the reason that there is none."""
+
+    run: Run
+    result: Result | None = None
+    left: str = ""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What was done now, and what is left for which reason."""
+
+    done: list[Result] = field(default_factory=list)
+    left: dict[Run, str] = field(default_factory=dict)
+
 
 def launch(
-    runs: Sequence[tuple[str, Run]], places: Places, jobs: int = 1, quiet: bool = False
-) -> list[Result]:
-    """Carry out the runs that are not recorded yet, and record each as it ends.
+    runs: Sequence[tuple[str, Run]],
+    places: Places,
+    jobs: int = 1,
+    quiet: bool = False,
+    budget: Budget | None = None,
+) -> Campaign:
+    """Carry out the runs that are not recorded yet, in their order, and record each as it ends.
 
     Parameters
     ----------
@@ -52,73 +93,205 @@ def launch(
     places
         Where.
     jobs
-        How many processes work side by side; on the CPU they share the cores.
+        How many processes work side by side; on the CPU they share the cores, and with the device
+        "cuda" all GPUs are used in turn.
     quiet
         Show no progress.
+    budget
+        When to end, if at a certain time.
 
-    Returns
-    -------
-    list of Result
-        What was done now.
+    Raises
+    ------
+    UserError
+        If something must be mended before the campaign can go on, such as a full disk; or, when
+        all else is done, if a worker was killed.
     """
     recorded = places.store.recorded(run for _, run in runs)
     outstanding = {run: scale for scale, run in runs if run.id not in recorded}
+    campaign = Campaign()
     if not outstanding:
-        return []
+        return campaign
     with places.store.writing():
         pass
-    done: list[Result] = []
-    with (
-        _Progress(len(outstanding), quiet) as progress,
-        closing(_results(list(outstanding), places, jobs, progress.report)) as results,
-    ):
-        for result in results:
-            places.store.add(result, outstanding[result.run])
-            places.checkpoint(result.run).unlink(missing_ok=True)
-            progress.finished(result.run)
-            done.append(result)
-    return done
+    budget = budget or Budget()
+    with Progress(len(outstanding), quiet) as progress:
+        waiting = _Waiting(outstanding, places, budget, progress)
+        # Alone, this process could not kill itself in time; in a group it has to be the one.
+        alone = (jobs == 1 and budget.kill == math.inf) or group.current().size > 1
+        outcomes = _in_turn(waiting) if alone else _side_by_side(waiting, jobs)
+        with closing(outcomes):
+            for outcome in outcomes:
+                if waiting.again(outcome):
+                    continue
+                waiting.closed |= outcome.left == PAUSED
+                how = outcome.result.status if outcome.result else outcome.left
+                progress.ended(outcome.run, how or "recorded elsewhere", not outcome.left)
+                if outcome.result:
+                    campaign.done.append(outcome.result)
+                if outcome.left:
+                    campaign.left[outcome.run] = outcome.left
+    campaign.left.update(dict.fromkeys(waiting.runs, NO_TIME))
+    killed = [run for run, why in campaign.left.items() if why == KILLED]
+    if killed:
+        raise UserError(
+            f"the process of {killed[0]}{' and of others' * (len(killed) > 1)} was killed, perhaps "
+            "for lack of memory; the same command, with fewer --jobs, goes on from here"
+        )
+    return campaign
 
 
 Reporter = Callable[[Run, int, int, float, float], None]
 
 
-def _results(runs: list[Run], places: Places, jobs: int, report: Reporter) -> Generator[Result]:
-    if jobs == 1:
-        for run in runs:
-            yield _execute(run, places, report)
-        return
+class _Waiting:
+    """The runs that nobody does yet, in their order; what ran out of memory before comes last."""
+
+    def __init__(
+        self, outstanding: dict[Run, str], places: Places, budget: Budget, progress: Progress
+    ) -> None:
+        self.scales, self.places, self.budget, self.progress = outstanding, places, budget, progress
+        failed = {line["run_id"] for line in places.store.provenance(outstanding)}
+        self.runs = sorted(outstanding, key=lambda run: run.id in failed)
+        self.held: set[Run] = set()
+        self.closed = False  # once a run has stopped for lack of time, none begins
+
+    def next(self) -> Run | None:
+        """The next run that can reach a checkpoint in time, if there is one."""
+        seconds = self._seconds()
+        left = self.budget.stop - time.time()
+        fits = (run for run in self.runs if MARGIN * seconds(run) < left)
+        run = None if self.closed else next(fits, None)
+        if run is not None:
+            self.runs.remove(run)
+            self.progress.begins(run, self.places.checkpoint(run).exists())
+        return run
+
+    def again(self, outcome: Outcome) -> bool:
+        """Whether a run that another process holds is to be tried once more, after all others."""
+        if outcome.left != HELD or outcome.run in self.held:
+            return False
+        self.held.add(outcome.run)
+        self.runs.append(outcome.run)
+        return True
+
+    def _seconds(self) -> Callable[[Run], float]:
+        """What each run needs to reach a checkpoint, as far as the records tell."""
+        if self.budget.stop == math.inf:
+            return lambda run: 0.0
+        device = engine.describe(engine.find_device(self.places.device))
+        durations = Durations(self.places.store, device, {run.task for run in self.runs})
+        return lambda run: durations.to_checkpoint(run) or 0.0
+
+
+def _in_turn(waiting: _Waiting) -> Generator[Outcome]:
+    while (run := waiting.next()) is not None:
+        order = (run, waiting.scales[run], waiting.places, waiting.budget.stop)
+        yield carry_out(*order, report=waiting.progress.report)
+
+
+def _side_by_side(waiting: _Waiting, jobs: int) -> Generator[Outcome]:
+    """As many workers as jobs, each a pool of its own: where one is killed, the others go on."""
     context = multiprocessing.get_context("spawn")
     messages: Any = context.Queue()
     threads = max(1, torch.get_num_threads() // jobs)
     others = set(multiprocessing.active_children())
-    with (
-        _forwarding(messages, report),
-        ProcessPoolExecutor(jobs, context, _start_worker, (messages, threads)) as pool,
-    ):
-        futures = [pool.submit(_execute_in_worker, run, places) for run in runs]
+
+    pools: list[ProcessPoolExecutor] = []
+
+    def pool() -> ProcessPoolExecutor:
+        pools.append(ProcessPoolExecutor(1, context, _start_worker, (messages, threads)))
+        return pools[-1]
+
+    idle = [
+        (pool(), dataclasses.replace(waiting.places, device=device))
+        for device in _devices(waiting.places.device, min(jobs, len(waiting.runs)))
+    ]
+    at_work: dict[Future[Outcome], tuple[ProcessPoolExecutor, Places, Run]] = {}
+    with _forwarding(messages, waiting.progress.report):
         try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker process was killed, perhaps for lack of memory; the same command, with "
-                "fewer --jobs, goes on from here"
-            ) from error
-        except BaseException:  # Ctrl-C too: checkpoints hold what the others have done so far
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()
-            raise
+            while True:
+                while idle and (run := waiting.next()) is not None:
+                    worker, places = idle.pop(0)
+                    order = (run, waiting.scales[run], places, waiting.budget.stop, jobs)
+                    at_work[worker.submit(_carry_out_in_worker, *order)] = (worker, places, run)
+                if not at_work:
+                    break
+                left = waiting.budget.kill - time.time()
+                timeout = max(0.0, left) if left < math.inf else None
+                ended, _ = wait(at_work, timeout, FIRST_COMPLETED)
+                if not ended:
+                    for _, _, run in at_work.values():
+                        yield Outcome(run, left=CUT_OFF)
+                    break
+                for future in ended:
+                    worker, places, run = at_work.pop(future)
+                    try:
+                        outcome = future.result()
+                    except BrokenProcessPool:
+                        worker, outcome = pool(), Outcome(run, left=KILLED)
+                    idle.append((worker, places))
+                    yield outcome
+        finally:  # Ctrl-C too: checkpoints hold what was done so far
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()  # the idle too: to unload torch takes them seconds
+            for worker in pools:
+                worker.shutdown()
 
 
-def _execute(run: Run, places: Places, report: Reporter) -> Result:
-    return engine.execute(
-        run,
-        device=places.device,
-        data_root=places.data_root,
-        checkpoint=places.checkpoint(run),
-        report=lambda *progress: report(run, *progress),
-    )
+def _devices(name: str, jobs: int) -> list[str]:
+    """A device for each worker: the one that is named, or every GPU in turn."""
+    gpus = torch.cuda.device_count() if name == "cuda" else 0
+    return [f"cuda:{worker % gpus}" if gpus > 1 else name for worker in range(jobs)]
+
+
+def carry_out(
+    run: Run,
+    scale: str,
+    places: Places,
+    until: float = math.inf,
+    jobs: int = 1,
+    report: Reporter = lambda run, done, total, loss, lr: None,
+) -> Outcome:
+    """Do one run, if nobody else does, and record it.
+
+    Parameters
+    ----------
+    run, scale, places
+        What, and where.
+    until
+        When to stop at a checkpoint, in seconds since 1970.
+    jobs
+        How many runs share the device, for the record.
+    report
+        Progress.
+    """
+    lock = places.lock(run)
+    with hold(lock) as held:
+        if not held:
+            return Outcome(run, left=HELD)
+        if places.store.recorded([run]):  # by another campaign, since this one began
+            return Outcome(run)
+        try:
+            result = engine.execute(
+                run,
+                device=places.device,
+                data_root=places.data_root,
+                compiled=places.compiled,
+                checkpoint=places.checkpoint(run),
+                until=until,
+                report=lambda *progress: report(run, *progress),
+            )
+        except engine.Paused:
+            return Outcome(run, left=PAUSED)
+        except (MemoryError, RuntimeError) as error:
+            if not engine.is_out_of_memory(error) or group.current().size > 1:
+                raise  # the others of a group would not know
+            result = Result(run, OUT_OF_MEMORY, {}, [], engine.conditions(places.device))
+        result.provenance["side_by_side"] = jobs
+        places.store.add(result, scale)
+        if result.status != OUT_OF_MEMORY:
+            places.checkpoint(run).unlink(missing_ok=True)
+    return Outcome(run, result)
 
 
 _messages: Any = None
@@ -140,8 +313,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _execute_in_worker(run: Run, places: Places) -> Result:
-    return _execute(run, places, lambda *progress: _messages.put(progress))
+def _carry_out_in_worker(run: Run, scale: str, places: Places, until: float, jobs: int) -> Outcome:
+    return carry_out(run, scale, places, until, jobs, lambda *progress: _messages.put(progress))
 
 
 @contextmanager
@@ -163,35 +336,3 @@ def _forwarding(messages: Any, report: Reporter) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
-
-
-class _Progress:
-    """One bar for all the runs, with the loss and the learning rate of the latest report."""
-
-    def __init__(self, runs: int, quiet: bool) -> None:
-        layout = "{l_bar}{bar}| {n:.1f}/{total} runs, {elapsed} gone, {remaining} left{postfix}"
-        self.bar = tqdm(total=runs, bar_format=layout, mininterval=0.5, disable=quiet)
-        self.share: dict[Run, float] = {}
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Only the sentence stays on the screen where one says what is wrong.
-        self.bar.leave = not (kind and issubclass(kind, UserError))
-        self.bar.close()
-
-    def report(self, run: Run, done: int, total: int, loss: float, lr: float) -> None:
-        """Move the bar by what a run has done since its last report."""
-        self.bar.set_description(str(run), refresh=False)
-        self.bar.set_postfix_str(f"loss {loss:.3f}, lr {lr:.2g}", refresh=False)
-        self._reach(run, done / total)
-
-    def finished(self, run: Run) -> None:
-        """A run is recorded, were it that it diverged early or reported nothing."""
-        self._reach(run, 1.0)
-
-    def _reach(self, run: Run, share: float) -> None:
-        if share > self.share.get(run, 0.0):
-            self.bar.update(share - self.share.get(run, 0.0))
-            self.share[run] = share

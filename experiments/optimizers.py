@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.optimizer import ParamsT
 
@@ -71,12 +71,18 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "radam-first": RAdamFirst,
     "delayed-adam": DelayedAdam,
 }
+CAPTURABLE: dict[str, dict[str, Any]] = {
+    "sgd": {"fused": True},
+    "adam": {"fused": True, "capturable": True},
+    "radam": {"capturable": True},
+}
+"""Those whose step can be part of a CUDA graph, and the arguments that make it so."""
 DURATIONS = ("steps", "milestones", "total")
 """The arguments of a schedule that count time: in epochs where the spec says so."""
 
 
-def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimizer of a spec over some parameters.
+def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = False) -> Optimizer:
+    """The optimizer of a spec over some parameters; with a step for CUDA graphs, if asked for.
 
     Its name is a key of `OPTIMIZERS`, or "package.module:Class" for one from elsewhere.
 
@@ -86,7 +92,7 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
         If there is no optimizer of that name, or it refuses the arguments.
     """
     constructor = _constructor(optim.name)
-    arguments = {"lr": optim.lr, **dict(optim.options)}
+    parameters, arguments = list(parameters), dict(optim.options)
     if _takes(constructor, "weight_decay"):
         arguments["weight_decay"] = optim.weight_decay
     elif optim.weight_decay:
@@ -94,10 +100,17 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
             f"{optim.name} takes no weight_decay, and {optim.weight_decay:g} is asked for; ask "
             "for 0"
         )
+    lr: float | Tensor = optim.lr
+    if capturable:  # a graph reads the rate where it lies, and cannot be told a new number
+        lr = torch.tensor(lr, device=parameters[0].device)
+        arguments |= CAPTURABLE[optim.name]
     try:
-        return constructor(parameters, **arguments)
+        optimizer = constructor(parameters, lr=lr, **arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{optim.name} refuses its arguments: {error}") from error
+    for group in optimizer.param_groups:
+        group["initial_lr"] = optim.lr  # a schedule multiplies numbers, on the host
+    return optimizer
 
 
 def _takes(constructor: Callable[..., Any], name: str) -> bool:

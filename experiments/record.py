@@ -33,6 +33,9 @@ ROOT = Path(__file__).parent / "results"
 METRIC_COLUMNS = ["run_id", "metric", "value"]
 CURVE_COLUMNS = ["run_id", "step", "split", "metric", "value"]
 NUMBERS = ("step", "value")
+SETTLED = ("finished", "diverged")
+"""How a run ends for good; one that ran out of memory may yet succeed elsewhere."""
+OUT_OF_MEMORY = "out of memory"
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
 
@@ -40,7 +43,8 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 class Result:
     """What came of a run: final metrics, curves, and how they were obtained.
 
-    `curves` holds rows ``(step, split, metric, value)``; `status` is "finished" or "diverged".
+    `curves` holds rows ``(step, split, metric, value)``; `status` is "finished", "diverged" or
+    "out of memory".
     """
 
     run: Run
@@ -86,9 +90,10 @@ class Store:
         }
         with self.writing(), FileLock(self.root / ".lock"):
             folder.mkdir(parents=True, exist_ok=True)
+            _see_anew(folder)
             _replace_rows(folder / "curves.csv", run.id, curves, CURVE_COLUMNS, float_format="%.6g")
             _replace_rows(folder / "runs.csv", run.id, rows, METRIC_COLUMNS)
-            lines = [old for old in self._provenance(run.task) if old["run_id"] != run.id]
+            lines = [old for old in self.lines(run.task) if old["run_id"] != run.id]
             lines = sorted([*lines, line], key=lambda one: one["run_id"])
             text = "".join(json.dumps(one, sort_keys=True) + "\n" for one in lines)
             write_atomically(folder / "provenance.jsonl", text)
@@ -111,17 +116,19 @@ class Store:
         """The provenance of those of the runs that are recorded."""
         wanted = {run.id: run for run in runs}
         tasks = sorted({run.task for run in wanted.values()})
-        lines = (line for task in tasks for line in self._provenance(task))
+        lines = (line for task in tasks for line in self.lines(task))
         return [line for line in lines if line["run_id"] in wanted]
 
     def recorded(self, runs: Iterable[Run]) -> set[str]:
-        """The ids of those of the runs that are recorded."""
-        return {line["run_id"] for line in self.provenance(runs)}
+        """The ids of those of the runs that are recorded, and settled by that."""
+        lines = self.provenance(runs)
+        return {line["run_id"] for line in lines if line["status"] in SETTLED}
 
     def table(self, runs: Iterable[Run]) -> pd.DataFrame:
         """One row for each of the runs that is recorded: its axes, its status, its metrics."""
         runs = tuple(runs)
-        status = {line["run_id"]: line["status"] for line in self.provenance(runs)}
+        lines = self.provenance(runs)
+        status = {one["run_id"]: one["status"] for one in lines if one["status"] in SETTLED}
         axes = pd.DataFrame(
             [
                 {"run_id": run.id, **run.axes(), "status": status[run.id]}
@@ -158,7 +165,8 @@ class Store:
                 )
         return rows
 
-    def _provenance(self, task: str) -> list[dict[str, Any]]:
+    def lines(self, task: str) -> list[dict[str, Any]]:
+        """The provenance of all that is recorded of a task."""
         path = self.root / task / "provenance.jsonl"
         if not path.exists():
             return []
@@ -204,6 +212,13 @@ def _replace_rows(
         tables.insert(0, old[old["run_id"] != run_id])
     table = pd.concat(tables).fillna("").sort_values("run_id", kind="stable")
     write_atomically(path, table.to_csv(index=False))
+
+
+def _see_anew(folder: Path) -> None:
+    """Make a client of a network file system forget how the folder was: its contents change."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".")
+    os.close(handle)
+    os.unlink(name)
 
 
 def _as_text(source: Any) -> pd.DataFrame:

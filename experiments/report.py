@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from experiments.errors import UserError
-from experiments.record import write_atomically
+from experiments.record import OUT_OF_MEMORY, Result, write_atomically
 from experiments.verdict import Estimate, Verdict
 
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
@@ -118,6 +119,21 @@ def plain(rows: pd.DataFrame) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     )
+
+
+def campaign(done: Sequence[Result], left: Sequence[str], runs: int, root: Path) -> str:
+    """What a campaign did of so many runs, and why it left the others."""
+    counts = Counter(result.status for result in done)
+    short = counts[OUT_OF_MEMORY]
+    lines = [
+        f"{len(done)} runs done now ({counts['diverged']} diverged"
+        + (f", {short} out of memory, to be tried again" if short else "")
+        + f"), {runs - len(done) - len(left)} were recorded before; records in {root}"
+    ]
+    if left:
+        reasons = ", ".join(f"{n} {why}" for why, n in Counter(left).items())
+        lines.append(f"{len(left)} are left ({reasons}); the same command goes on from here")
+    return "\n".join(lines)
 
 
 def refreshed(text: str, verdicts: Sequence[Verdict]) -> str:

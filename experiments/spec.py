@@ -22,8 +22,8 @@ Options = tuple[tuple[str, Any], ...]
 SCALES = ("smoke", "cpu", "paper")
 """Embedded data in seconds, and no vote; real data, smaller; the paper's setting."""
 
-PRECISIONS = ("float32", "bfloat16")
-"""Of the forward and the backward pass; weights and optimizer state are float32 in both."""
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""Of the forward and the backward pass; weights and optimizer state are always float32."""
 
 
 def _frozen(value: Any) -> Any:
@@ -85,7 +85,7 @@ class Run:
     Raises
     ------
     ValueError
-        If `precision` is neither of the two, `epochs` or `batch_size` is negative, or `clip` is
+        If `precision` is none of the three, `epochs` or `batch_size` is negative, or `clip` is
         not a finite number above 0.
     """
 
@@ -94,14 +94,14 @@ class Run:
     schedule: tuple[Schedule, ...] = ()
     epochs: int = 0
     batch_size: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     clip: float | None = None
     seed: int = 0
     settings: Options = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            known = " or ".join(PRECISIONS)
+            known = ", ".join(PRECISIONS)
             raise ValueError(f"precision={self.precision!r} is not known; use {known}")
         for field in ("epochs", "batch_size"):
             if getattr(self, field) < 0:

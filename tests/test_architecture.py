@@ -29,13 +29,19 @@ ARROWS = {
     "experiments.data": "numpy PIL torchvision sklearn data errors",
     "experiments.tasks": "torch torchvision numpy PIL spec errors data tasks radam_core",
     "experiments.optimizers": "torch spec errors radam_core",
-    "experiments.engine": "torch spec errors record tasks optimizers",
-    "experiments.launch": "torch tqdm spec errors record engine",
-    "experiments.benchmarks": "torch torchvision pandas benchmarks record tasks radam_core",
+    "experiments.group": "torch spec errors",
+    "experiments.replay": "torch",
+    "experiments.engine": "torch spec errors record tasks optimizers group replay",
+    "experiments.hold": "filelock errors",
+    "experiments.campaign": "spec errors record verdict",
+    "experiments.progress": "tqdm spec errors",
+    "experiments.launch": "torch spec errors record campaign engine group hold progress",
+    "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks "
+    "data engine radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
-    "experiments.command_line": "pandas spec errors record verdict report style artifact launch "
-    "engine optimizers data benchmarks yours",
+    "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
+    "launch engine group optimizers data benchmarks yours",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
@@ -43,14 +49,7 @@ ARROWS = {
 short names; wherever in the file the import stands. The standard library is open to all."""
 
 WITHOUT_TORCH = (
-    "spec",
-    "record",
-    "verdict",
-    "style",
-    "report",
-    "artifact",
-    "paper",
-    "beyond",
+    *("spec", "record", "verdict", "style", "report", "artifact", "paper", "beyond", "campaign"),
     "yours",
 )
 

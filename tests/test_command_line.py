@@ -258,7 +258,7 @@ def test_data_without_its_package(sentence: Sentence, monkeypatch: pytest.Monkey
 def test_a_module_of_ours_that_lacks_is_no_package_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(_: object) -> int:
+    def fail(*_: object) -> int:
         raise ModuleNotFoundError("No module named 'experiments.tsaks'", name="experiments.tsaks")
 
     monkeypatch.setattr(command_line, "main", fail)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments import optimizers, tasks
-from experiments.engine import execute
+from experiments import engine, optimizers, tasks
+from experiments.engine import Paused, execute
 from experiments.errors import UserError
 from experiments.record import Result
 from experiments.spec import Optim, Run, Schedule, options
@@ -27,7 +29,7 @@ def outcome(result: Result) -> tuple[object, ...]:
     return result.status, result.metrics, result.curves
 
 
-def interrupted(run: Run, checkpoint: Path, reports: int) -> tuple[Result, int]:
+def interrupted(run: Run, checkpoint: Path, reports: int, **how: float) -> tuple[Result, int]:
     """Stop a run after so many reports, resume it, stop it again ...; and how often that was."""
     stops = 0
     while True:
@@ -40,7 +42,7 @@ def interrupted(run: Run, checkpoint: Path, reports: int) -> tuple[Result, int]:
                 raise Stopped
 
         try:
-            return execute(run, checkpoint=checkpoint, report=report), stops
+            return execute(run, checkpoint=checkpoint, report=report, **how), stops
         except Stopped:
             stops += 1
 
@@ -69,6 +71,77 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     assert stops == 2
     assert outcome(resumed) == outcome(whole)
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["run.pt"]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_run_that_was_stopped_anywhere_in_an_epoch_ends_the_same(
+    tiny: Run, tmp_path: Path, regression: type["Regression"], arm: str
+) -> None:
+    """With a checkpoint before every update, also where the window of a point is half full."""
+    regression.current = Regression(updates_per_epoch=75)
+    run = dataclasses.replace(tiny, **ARMS[arm])
+    whole = execute(run)
+    assert [step for step, *_ in whole.curves][36:40] == [74, 75, 75, 77]
+    resumed, stops = interrupted(run, tmp_path / "run.pt", reports=25, every=0.0)
+    assert stops == 4
+    assert outcome(resumed) == outcome(whole)
+
+
+def test_a_long_epoch_has_checkpoints_and_a_short_one_no_more_than_its_last(
+    tiny: Run, tmp_path: Path, regression: type["Regression"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One update takes a second here, by the clock that the checkpoints go by."""
+    regression.current = Regression(updates_per_epoch=10)
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    write, written = engine._write_checkpoint, []
+
+    def note(path: Path, state: dict[str, Any]) -> None:
+        written.append(state["epoch"] * 10 + state["batch"])
+        write(path, state)
+
+    monkeypatch.setattr(engine, "_write_checkpoint", note)
+    update = engine._Training._update
+
+    def slow(self: Any, batch: object) -> Tensor:
+        now[0] += 1.0
+        return update(self, batch)
+
+    monkeypatch.setattr(engine._Training, "_update", slow)
+    execute(dataclasses.replace(tiny, epochs=2), checkpoint=tmp_path / "run.pt", every=4.0)
+    assert written == [4, 8, 10, 14, 18, 20]
+
+
+@pytest.mark.parametrize("every", [0.0, 300.0])
+def test_a_run_stops_at_a_checkpoint_when_its_time_is_up_and_goes_on_the_same(
+    tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float
+) -> None:
+    """Whenever that is: the clock moves on at every look."""
+    whole = execute(tiny)
+    now = iter(range(10_000))
+    monkeypatch.setattr("time.time", lambda: float(next(now)))
+    pauses = 0
+    for until in range(1, 1000):
+        try:
+            result = execute(tiny, checkpoint=tmp_path / "run.pt", every=every, until=4.0 * until)
+            break
+        except Paused:
+            pauses += 1
+    assert pauses >= 3
+    assert outcome(result) == outcome(whole)
+
+
+@pytest.mark.parametrize("breaks_at", [1, 4, 5])
+def test_divergence_near_the_end_of_the_time_loses_no_evaluation(
+    tiny: Run, tmp_path: Path, regression: type["Regression"], breaks_at: int
+) -> None:
+    regression.current = Regression(updates_per_epoch=4, breaks_at=breaks_at)
+    whole = execute(tiny)
+    resumed, _ = interrupted(
+        tiny, tmp_path / "run.pt", reports=2, every=0.0, until=time.time() + 99
+    )
+    assert repr(outcome(resumed)) == repr(outcome(whole))
+    assert resumed.metrics.keys() == {"train_loss", "test_loss"}
 
 
 class Regression:

@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments import engine, launch
+from experiments.campaign import Budget
 from experiments.errors import UserError
+from experiments.hold import hold
 from experiments.launch import Places
 from experiments.record import Result, Store
 from experiments.spec import Run, options
@@ -33,7 +37,7 @@ def places(tmp_path: Path) -> Places:
 
 
 def start(runs: tuple[Run, ...], places: Places, jobs: int = 1) -> list[Result]:
-    return launch.launch([("smoke", run) for run in runs], places, jobs, quiet=True)
+    return launch.launch([("smoke", run) for run in runs], places, jobs, quiet=True).done
 
 
 def outcomes(results: list[Result]) -> dict[str, object]:
@@ -85,19 +89,6 @@ def test_nothing_is_computed_for_a_folder_that_cannot_be_written(
         start(MEASUREMENTS, places)
 
 
-def test_progress_reaches_the_end_whatever_the_runs_report(
-    tiny: Run, places: Places, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A measurement reports nothing, a training run every window."""
-    runs = [("smoke", run) for run in (*MEASUREMENTS, dataclasses.replace(tiny, epochs=1))]
-    launch.launch(runs, places)
-    last = capsys.readouterr().err.split("\r")[-1]
-    assert "100%" in last
-    assert "4.0/4 runs" in last
-    assert "loss " in last
-    assert "lr " in last
-
-
 def test_several_processes_give_what_one_gives(tiny: Run, places: Places, tmp_path: Path) -> None:
     runs = (tiny, dataclasses.replace(tiny, seed=1), *MEASUREMENTS)
     one = start(runs, places)
@@ -109,17 +100,185 @@ def test_several_processes_give_what_one_gives(tiny: Run, places: Places, tmp_pa
     assert multiprocessing.active_children() == []
 
 
-def test_a_worker_that_was_killed_is_a_sentence(
+def test_a_worker_that_was_killed_leaves_the_others_to_their_work(
     tiny: Run, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill(*_: object) -> None:
-        for child in multiprocessing.active_children():
-            child.kill()
+    others = tuple(dataclasses.replace(tiny, seed=seed, epochs=1) for seed in (1, 2, 3))
+    endless = dataclasses.replace(tiny, epochs=10_000)
+    report = launch.Progress.report
 
-    monkeypatch.setattr(launch._Progress, "report", kill)  # at the first sign of life
-    with pytest.raises(UserError, match="worker process was killed"):
-        start((dataclasses.replace(tiny, epochs=200),), places, jobs=2)
-    assert places.store.recorded([tiny]) == set()
+    def kill(progress: launch.Progress, run: Run, *numbers: float) -> None:
+        report(progress, run, *numbers)
+        if run == endless and len(places.store.recorded(others)) == 3:
+            text = places.lock(endless).read_text()  # "process 123 on a-machine"
+            os.kill(int(text.split()[1]), signal.SIGKILL)
+
+    monkeypatch.setattr(launch.Progress, "report", kill)
+    with pytest.raises(UserError, match=f"the process of {endless} was killed, perhaps"):
+        start((endless, *others), places, jobs=2)
+    assert places.store.recorded([endless, *others]) == {run.id for run in others}
+    assert places.checkpoint(endless).exists()
+    assert multiprocessing.active_children() == []
+
+
+# Runs in one pair of hands
+
+
+def test_a_run_in_other_hands_is_left_to_them(tiny: Run, places: Places) -> None:
+    """A process of its own holds the lock, and is then killed."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(places.lock(MEASUREMENTS[0]))],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    runs = [("smoke", run) for run in MEASUREMENTS]
+    first = launch.launch(runs, places, quiet=True)
+    assert [one.run for one in first.done] == list(MEASUREMENTS[1:])
+    assert first.left == {MEASUREMENTS[0]: launch.HELD}
+    assert f"process {holder.pid} on " in places.lock(MEASUREMENTS[0]).read_text()
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    second = launch.launch(runs, places, quiet=True)
+    assert [one.run for one in second.done] == [MEASUREMENTS[0]]
+    assert second.left == {}
+    assert hidden(places) == []
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from experiments.hold import hold
+
+with hold(Path(sys.argv[1])) as held:
+    print("held" if held else "not", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_another_campaign_recorded_meanwhile_is_not_done_again(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After this one had looked what is outstanding."""
+    last = MEASUREMENTS[-1]
+    whole = engine.execute
+
+    def execute(run: Run, **how: Any) -> Result:
+        if run != last:
+            places.store.add(whole(last), "smoke")
+        return whole(run, **how)
+
+    monkeypatch.setattr(engine, "execute", execute)
+    ended = launch.launch([("smoke", run) for run in MEASUREMENTS], places, quiet=True)
+    assert [one.run for one in ended.done] == list(MEASUREMENTS[:-1])
+    assert ended.left == {}
+
+
+def test_two_campaigns_on_one_folder_share_the_work(tiny: Run, places: Places) -> None:
+    runs = tuple(dataclasses.replace(tiny, epochs=2, seed=seed) for seed in range(8))
+    both = [campaign(runs, places, "--jobs", jobs) for jobs in ("1", "2")]
+    told = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    counts = [int(text.split()[0]) for text in told]  # "5 runs done now ..."
+    assert sum(counts) == 8
+    assert places.store.recorded(runs) == {run.id for run in runs}
+    assert len(places.store.table(runs)) == 8
+    assert hidden(places) == []
+
+
+# A campaign that ends in time
+
+
+def test_a_campaign_stops_itself_and_says_what_is_left(tiny: Run, places: Places) -> None:
+    """As the command line does it: a few seconds of work, and of three endless runs one waits."""
+    endless = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in range(3))
+    process = campaign(endless, places, "--jobs", "2", "--time-budget", "30s")
+    told, _ = process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert told.startswith("0 runs done now (0 diverged), 0 were recorded before; records in ")
+    assert "\n3 are left (" in told
+    assert ", 1 not begun for lack of time); the same command goes on from here" in told
+    assert not places.checkpoint(endless[2]).exists()
+    assert not any(is_held(places, run) for run in endless)
+
+
+def is_held(places: Places, run: Run) -> bool:
+    with hold(places.lock(run)) as held:
+        return not held
+
+
+def test_a_run_stops_at_its_checkpoint_in_time(tiny: Run, places: Places) -> None:
+    endless = dataclasses.replace(tiny, epochs=10_000)
+    outcome = launch.carry_out(endless, "smoke", places, until=time.time() + 2)
+    assert outcome == launch.Outcome(endless, left=launch.PAUSED)
+    assert hidden(places) == [places.checkpoint(endless).name]
+    assert places.store.recorded([endless]) == set()
+
+
+def test_what_does_not_stop_is_killed_in_time(
+    places: Places, tiny: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker would go on for hours; the time to kill it is when it has a checkpoint."""
+    endless = dataclasses.replace(tiny, epochs=10_000)
+
+    def wait(at_work: dict[Any, Any], timeout: float, _: str) -> tuple[set[Any], set[Any]]:
+        assert 0 < timeout <= 3600
+        while not places.checkpoint(endless).exists():
+            time.sleep(0.1)
+        return set(), set(at_work)
+
+    monkeypatch.setattr(launch, "wait", wait)
+    hour = Budget(stop=time.time() + 3600, kill=time.time() + 3600)
+    ended = launch.launch([("smoke", endless)], places, quiet=True, budget=hour)
+    assert ended == launch.Campaign([], {endless: launch.CUT_OFF})
+    assert places.checkpoint(endless).exists()
+    assert multiprocessing.active_children() == []
+    assert not is_held(places, endless)
+
+
+def test_nothing_begins_that_would_leave_nothing(places: Places) -> None:
+    """A measurement that took an hour is not begun for ten minutes, its cheaper neighbour is."""
+    slow, done, quick = (
+        dataclasses.replace(run, settings=options(**(dict(run.settings) | {"draws": draws})))
+        for run, draws in zip(MEASUREMENTS, (2_000, 2_000, 1_000), strict=True)
+    )
+    places.store.add(Result(done, "finished", {}, [], {"wall_seconds": 3600, "device": "cpu"}), "s")
+    runs = [("smoke", slow), ("smoke", quick)]
+    end = time.time() + 600
+    ended = launch.launch(runs, places, quiet=True, budget=Budget(stop=end, kill=end))
+    assert [one.run for one in ended.done] == [quick]
+    assert ended.left == {slow: launch.NO_TIME}
+
+
+# Runs that fail
+
+
+def test_a_run_out_of_memory_is_recorded_as_that_and_tried_again_last(places: Places) -> None:
+    """Its allocation is truly refused: no machine has an exabyte."""
+    exabytes = options(quantity="samples", rho=5.0, draws=10**18)
+    huge = dataclasses.replace(MEASUREMENTS[0], settings=exabytes)
+    first = start((huge, *MEASUREMENTS[:2]), places)
+    assert [one.status for one in first] == ["out of memory", "finished", "finished"]
+    assert first[0].provenance["device"] == "cpu"
+    again = start((huge, *MEASUREMENTS), places)
+    assert [one.run for one in again] == [MEASUREMENTS[2], huge]
+    assert places.store.recorded([huge]) == set()
+    assert [line["status"] for line in places.store.provenance([huge])] == ["out of memory"]
+    assert len(places.store.table([huge, *MEASUREMENTS])) == 3
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("the shapes cannot be multiplied")
+
+    monkeypatch.setattr(engine, "execute", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        start(MEASUREMENTS, places)
+    assert hidden(places) == []
 
 
 # A campaign that is stopped from outside. The command runs in a process of its own, on an artifact
@@ -127,7 +286,7 @@ def test_a_worker_that_was_killed_is_a_sentence(
 
 COMMAND = """
 import os, signal, sys
-from experiments import artifact, engine
+from experiments import artifact, engine, progress
 from experiments.__main__ import main
 from experiments.artifact import Artifact
 from experiments.spec import Run
@@ -135,10 +294,12 @@ from experiments.spec import Run
 runs = tuple(Run.from_json(line) for line in sys.argv[1].splitlines())
 artifact.artifacts()["some"] = Artifact("some", "some runs", (), {"smoke": runs})
 kill_at = int(sys.argv[2])
+progress.LINE_SECONDS = 0
 whole = engine.execute
 
 
 def execute(run, *, report, **places):
+    places["every"] = 0.0  # a checkpoint before every update
     def reporting(done, total, loss, lr):
         report(done, total, loss, lr)
         if run == runs[-1] and done == kill_at:
@@ -155,7 +316,7 @@ sys.exit(main(["run", "some", *sys.argv[3:]]))
 def campaign(
     runs: tuple[Run, ...], places: Places, *words: str, kill_at: int = 0
 ) -> subprocess.Popen[str]:
-    """The command, in a process group of its own; killed at an update of its last run."""
+    """The command, in a process group of its own; perhaps killed at an update of its last run."""
     specs = "\n".join(run.canonical_json() for run in runs)
     paths = ["--results", str(places.store.root), "--data-dir", str(places.data_root)]
     return subprocess.Popen(
@@ -168,33 +329,46 @@ def campaign(
     )
 
 
+@pytest.mark.parametrize("kill_at", [1, 5, 6, 9])
 def test_a_killed_campaign_goes_on_to_the_same_records(
-    tiny: Run, places: Places, tmp_path: Path
+    tiny: Run, places: Places, tmp_path: Path, kill_at: int
 ) -> None:
+    """After the first of nine updates, within an epoch, at the end of one, at the very end."""
     runs = (dataclasses.replace(tiny, epochs=1), tiny)
-    killed = campaign(runs, places, kill_at=5)  # in the second of three epochs of three updates
+    killed = campaign(runs, places, kill_at=kill_at)
     killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert places.store.recorded(runs) == {runs[0].id}
     assert places.checkpoint(tiny).exists()
+    assert places.lock(tiny).exists()  # of one who is dead: it holds nobody up
 
-    assert [one.run for one in start(runs, places)] == [tiny]
-    assert not places.checkpoint(tiny).exists()
+    reported: list[int] = []
+    outcome = launch.carry_out(
+        tiny, "smoke", places, report=lambda run, *at: reported.append(at[0])
+    )
+    assert outcome.result is not None
+    assert reported == list(range(kill_at, 10))  # only the last update was done again
+    assert hidden(places) == []
     whole = Places(Store(tmp_path / "whole"), places.data_root)
     start(runs, whole)
     assert places.store.table(runs).equals(whole.store.table(runs))
     assert places.store.curves(runs).equals(whole.store.curves(runs))
 
 
+def hidden(places: Places) -> list[str]:
+    """What lies about besides the records."""
+    return [path.name for path in (places.store.root / ".checkpoints").iterdir()]
+
+
 def test_workers_end_with_their_parent(tiny: Run, places: Places) -> None:
     """After Ctrl-C, which the whole group gets, and after a kill, which the parent alone gets."""
-    endless = (dataclasses.replace(tiny, epochs=10_000),)
+    endless = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in (0, 1))
     blows = ("SIGINT", "SIGKILL")
-    campaigns = [campaign(endless, places, "--jobs", "2") for _ in blows]
+    campaigns = [campaign((run,), places, "--jobs", "2") for run in endless]
     for process, blow in zip(campaigns, blows, strict=True):
         assert process.stderr is not None
         shown = ""
-        while "loss" not in shown:  # the bar shows the worker at work
+        while "loss" not in shown:  # the worker is at work
             shown += process.stderr.read(1)
             assert process.poll() is None, shown
         if blow == "SIGINT":

@@ -33,7 +33,7 @@ def shown(task: ImageClassification, images: torch.Tensor) -> np.ndarray:
 
 
 def epoch(task: ImageClassification, number: int) -> tuple[np.ndarray, np.ndarray]:
-    batches = list(task.batches(number))
+    batches = [task.shown(batch) for batch in task.batches(number)]
     images = np.concatenate([shown(task, images) for images, _ in batches])
     return images, np.concatenate([labels.numpy() for _, labels in batches])
 
@@ -46,7 +46,7 @@ def test_an_epoch_gives_every_training_image_once_with_its_label(
     tiny: Run, batch_size: int
 ) -> None:
     task = build(dataclasses.replace(tiny, batch_size=batch_size), augment=False)
-    sizes = [len(labels) for _, labels in task.batches(0)]
+    sizes = [batch.shape[task.batch_dim] for batch in task.batches(0)]
     assert len(sizes) == task.updates_per_epoch == -(-80 // batch_size)
     assert sizes == [batch_size] * (80 // batch_size) + ([80 % batch_size] * (80 % batch_size > 0))
     images, labels = epoch(task, 0)
@@ -154,7 +154,7 @@ def test_more_images_than_there_are_is_a_sentence(tiny: Run) -> None:
 
 def test_images_are_normalised_by_the_training_images(tiny: Run) -> None:
     task = build(tiny, augment=False)
-    images = torch.cat([images for images, _ in task.batches(0)])
+    images = torch.cat([task.shown(batch)[0] for batch in task.batches(0)])
     assert images.mean().item() == pytest.approx(0, abs=1e-5)
     assert images.std().item() == pytest.approx(1, abs=1e-3)
     bytes_ = task.train[0].numpy() / 255

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from experiments.benchmarks import probes, simulation, step
+from experiments.benchmarks import probes, simulation, step, train
 from experiments.benchmarks._record import record
 
 __all__ = ["BENCHMARKS", "record"]
@@ -15,5 +15,6 @@ BENCHMARKS: dict[str, Callable[[str], pd.DataFrame]] = {
     "step": step.benchmark,
     "simulation": simulation.benchmark,
     "probes": probes.benchmark,
+    "train": train.benchmark,
 }
 """By name: device -> table."""

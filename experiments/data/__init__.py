@@ -7,7 +7,7 @@ report the same digest trained on the same bytes.
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.data import cifar10, digits, image_folder
+from experiments.data import cifar10, digits, image_folder, noise
 from experiments.data._images import DataError, Images
 
 __all__ = ["LOADERS", "DataError", "Images", "load"]
@@ -16,6 +16,7 @@ LOADERS: dict[str, Callable[[Path, bool], Images]] = {
     "cifar10": cifar10.load,
     "digits": digits.load,
     "tiny-imagenet-32": lambda root, _: image_folder.load(root, "tiny-imagenet-32", side=32),
+    "noise": noise.load,
 }
 
 
@@ -27,7 +28,7 @@ def load(name: str, root: Path, download: bool = False) -> Images:
     name : str
         A key of `LOADERS`.
     root : Path
-        The folder that holds, or is to hold, the files. ``"digits"`` needs none.
+        The folder that holds, or is to hold, the files. The others need none.
     download : bool
         Whether files that are absent may be downloaded into `root`; CIFAR-10's can.
 

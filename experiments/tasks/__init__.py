@@ -47,6 +47,17 @@ class Training(Protocol):
 
 
 @runtime_checkable
+class TensorBatches(Protocol):
+    """A training task whose batch is one tensor, and whose loss is the mean over its samples.
+
+    The samples lie along the dimension `batch_dim`, and the loss does the same operations for all
+    batches of a shape. Several processes can share such a batch, and a GPU replay its update.
+    """
+
+    batch_dim: int
+
+
+@runtime_checkable
 class Measurement(Protocol):
     """A task that trains nothing: one call gives everything."""
 

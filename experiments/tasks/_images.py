@@ -18,7 +18,8 @@ from experiments.tasks._resnet import ResNet
 
 PADDING = 4
 EVALUATION_BATCH = 1000
-Batch = tuple[Tensor, Tensor]
+Labelled = tuple[Tensor, Tensor]
+"""Images as bytes [n, channels, h, w] and labels [n]."""
 
 _load = functools.lru_cache(maxsize=1)(data.load)
 
@@ -29,7 +30,12 @@ class ImageClassification:
     The run's settings: ``depth`` of the network, ``train_images`` and ``validation_images`` (how
     many, drawn without overlap by a fixed permutation that is the same for every run), ``augment``
     (random crops of the image padded by 4, and horizontal flips).
+
+    All images live on the device, and the loss is what cuts a batch out of them: a batch itself
+    only says which images are meant, and how each of them is shifted and mirrored.
     """
+
+    batch_dim = 1
 
     def __init__(self, name: str, run: Run, data_root: Path, device: torch.device) -> None:
         self.run = run
@@ -42,6 +48,7 @@ class ImageClassification:
         self.mean = shown.mean(dim=(0, 1, 2)).view(1, -1, 1, 1).to(device)
         self.std = shown.std(dim=(0, 1, 2)).view(1, -1, 1, 1).to(device)
         self.train = self._put(images.train_images[train], images.train_labels[train])
+        self._crops = _crops(self.train[0])
         self.held_out = {
             "validation": self._put(
                 images.train_images[validation], images.train_labels[validation]
@@ -54,8 +61,7 @@ class ImageClassification:
         """The data set, of which the run's settings take a part."""
         return _load(name, data_root)
 
-    def _put(self, images: np.ndarray, labels: np.ndarray) -> Batch:
-        """Images as bytes [n, channels, h, w] and labels [n], on the device."""
+    def _put(self, images: np.ndarray, labels: np.ndarray) -> Labelled:
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         return pixels.to(self.device), torch.from_numpy(labels).to(self.device)
 
@@ -68,35 +74,38 @@ class ImageClassification:
         network = ResNet(self.run.setting("depth"), self.channels, self.classes)
         return network.to(memory_format=torch.channels_last)  # a third faster on CPUs
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Every training image once, in an order of the run's seed and the epoch."""
+    def batches(self, epoch: int) -> Iterator[Tensor]:
+        """Every training image once, in an order of the run's seed and the epoch.
+
+        A batch is a tensor [4, batch] of integers: the image, how far its crop lies down and to
+        the right in the padded image, and whether it is mirrored. They are drawn on the CPU, the
+        same for every device, and brought to the device once an epoch.
+        """
         # A large odd factor keeps the streams of neighbouring seeds and epochs apart.
         generator = torch.Generator().manual_seed(self.run.seed * 1_000_003 + epoch)
-        pixels, labels = self.train
-        crops = self._crops()
-        order = torch.randperm(len(labels), generator=generator)
-        for chosen in torch.split(order, self.run.batch_size):
-            here = chosen.to(self.device)
-            if not self.run.setting("augment"):
-                yield self._normalised(pixels[here]), labels[here]
-                continue
+        order = torch.randperm(len(self.train[1]), generator=generator)
+        parts = torch.split(order, self.run.batch_size)
+        drawn = torch.cat([self._drawn(chosen, generator) for chosen in parts], dim=1)
+        yield from torch.split(drawn.to(self.device), self.run.batch_size, dim=1)
+
+    def _drawn(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        shift = torch.full((2, len(chosen)), PADDING)
+        mirrored = torch.zeros(len(chosen), dtype=torch.int64)
+        if self.run.setting("augment"):
             shift = torch.randint(2 * PADDING + 1, (2, len(chosen)), generator=generator)
-            down, right = shift.to(self.device)
-            flip = (torch.rand(len(chosen), generator=generator) < 0.5).to(self.device)
-            cropped = crops[here, :, down, right]
-            images = torch.where(flip.view(-1, 1, 1, 1), cropped.flip(-1), cropped)
-            yield self._normalised(images), labels[here]
+            mirrored = (torch.rand(len(chosen), generator=generator) < 0.5).long()
+        return torch.cat([chosen[None], shift, mirrored[None]])
 
-    def _crops(self) -> Tensor:
-        """A view [n, channels, shifts down, shifts right, h, w] of the padded training images."""
-        pixels, _ = self.train
-        height, width = pixels.shape[-2:]
-        padded = F.pad(pixels, (PADDING,) * 4)
-        return padded.unfold(2, height, 1).unfold(3, width, 1)
+    def shown(self, batch: Tensor) -> Labelled:
+        """The images of a batch as the network sees them, and their labels."""
+        chosen, down, right, mirrored = batch
+        crops = self._crops[chosen, :, down, right]  # [batch, channels, h, w]
+        images = torch.where(mirrored.bool().view(-1, 1, 1, 1), crops.flip(-1), crops)
+        return self._normalised(images), self.train[1][chosen]
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Mean cross-entropy, in nats."""
-        images, labels = batch
+        images, labels = self.shown(batch)
         return F.cross_entropy(model(images).float(), labels)
 
     def evaluate(self, model: nn.Module) -> dict[tuple[str, str], float]:
@@ -115,6 +124,13 @@ class ImageClassification:
             values[split, "accuracy"] = 100 * right.item()
             values[split, "loss"] = F.cross_entropy(logits, labels).item()
         return values
+
+
+def _crops(pixels: Tensor) -> Tensor:
+    """A view [n, channels, shifts down, shifts right, h, w] of the padded images."""
+    height, width = pixels.shape[-2:]
+    padded = F.pad(pixels, (PADDING,) * 4)
+    return padded.unfold(2, height, 1).unfold(3, width, 1)
 
 
 def _split(available: int, run: Run) -> tuple[np.ndarray, np.ndarray]:

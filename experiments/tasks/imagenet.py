@@ -20,7 +20,7 @@ from experiments import data
 from experiments.data import image_folder
 from experiments.errors import UserError
 from experiments.spec import Run
-from experiments.tasks._images import Batch, ImageClassification, _split
+from experiments.tasks._images import ImageClassification, Labelled, _split
 from experiments.tasks._resnet import ResNet18
 
 MEAN = (0.485, 0.456, 0.406)
@@ -105,7 +105,7 @@ class FromFiles:
         """A new ResNet-18."""
         return _network(self.run, 3, self.classes)
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int) -> Iterator[Labelled]:
         """Every training image once, in an order of the run's seed and the epoch."""
         seed = self.run.seed * 1_000_003 + epoch
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
@@ -114,7 +114,7 @@ class FromFiles:
 
     def _loaded(
         self, samples: Sequence[image_folder.Sample], seed: int | None = None
-    ) -> Iterator[Batch]:
+    ) -> Iterator[Labelled]:
         """Normalised images [batch, 3, side, side] and labels [batch], on the device."""
         cuda = self.device.type == "cuda"
         loader = DataLoader(
@@ -129,7 +129,7 @@ class FromFiles:
             channels_last = normalised.contiguous(memory_format=torch.channels_last)
             yield channels_last, labels.to(self.device, non_blocking=cuda)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, model: nn.Module, batch: Labelled) -> Tensor:
         """Mean cross-entropy, in nats."""
         images, labels = batch
         return F.cross_entropy(model(images).float(), labels)

@@ -1,0 +1,222 @@
+"""Images per second in training: the engine against a straightforward loop, in turns.
+
+ResNet-20 in batches of 128 on random bytes of CIFAR-10's shape, which take as long as photographs.
+Each contestant has processes of its own, because a process keeps its settings of memory, threads
+and kernels; they all stay, and train while it is their turn. What is counted is training alone:
+loading, augmentation, forward and backward pass and update, and no evaluation. The loop's workers
+load a few batches ahead while it is not its turn, which flatters it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from experiments import data, engine
+from experiments.errors import UserError
+from experiments.spec import Optim, Run, options
+from experiments.tasks._resnet import ResNet
+
+BATCH, DEPTH, RATE = 128, 20, 1e-3
+EPOCH = 300
+"""Updates."""
+ROUNDS = 7
+Turn = Callable[[], None]
+"""Called by a contestant when its turn is over: comes back when the next one begins."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """How one trains; with several jobs, that many processes side by side share the device."""
+
+    precision: Literal["float32", "bfloat16"]
+    plain: bool = False
+    compiled: bool = False
+    jobs: int = 1
+
+
+ON_CPU = {
+    "plain loop, float32": Contestant("float32", plain=True),
+    "engine, float32": Contestant("float32"),
+    "engine, bfloat16": Contestant("bfloat16"),
+    "engine, bfloat16, 2 jobs": Contestant("bfloat16", jobs=2),
+}
+ON_GPU = {
+    "plain loop, float32": Contestant("float32", plain=True),
+    "engine, float32": Contestant("float32"),
+    "engine, bfloat16": Contestant("bfloat16"),
+    **{
+        f"engine, bfloat16, compiled, {jobs} jobs": Contestant("bfloat16", compiled=True, jobs=jobs)
+        for jobs in (1, 2, 4, 8)
+    },
+}
+
+
+def benchmark(device: str = "cpu") -> pd.DataFrame:
+    """Median images per second over all jobs, and the ratio to the straightforward loop."""
+    on_gpu = torch.device(device).type == "cuda"
+    return compare(ON_GPU if on_gpu else ON_CPU, device, updates=100 if on_gpu else 20)
+
+
+def compare(
+    contestants: Mapping[str, Contestant], device: str, updates: int, rounds: int = ROUNDS
+) -> pd.DataFrame:
+    """Give each contestant a turn of so many updates a job, round after round.
+
+    Raises
+    ------
+    UserError
+        If a process of a contestant ended.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    with contextlib.ExitStack() as stack:
+        # The first turn, in which caches fill and graphs are recorded, is not counted.
+        teams = {
+            name: stack.enter_context(_team(name, one, device, updates))
+            for name, one in contestants.items()
+        }
+        for _ in range(rounds):
+            for name, team in teams.items():
+                started = time.perf_counter()
+                _take_turn(name, team)
+                seconds[name].append(time.perf_counter() - started)
+    images = {
+        name: one.jobs * updates * BATCH / statistics.median(seconds[name])
+        for name, one in contestants.items()
+    }
+    first = next(iter(images.values()))
+    rows = [
+        {
+            "contestant": name,
+            "images/s": f"{rate:.0f}",
+            "ms/update": f"{1e3 * BATCH / rate:.3g}",
+            "ratio": f"{rate / first:.2f}",
+        }
+        for name, rate in images.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+@contextlib.contextmanager
+def _team(name: str, one: Contestant, device: str, updates: int) -> Iterator[list[Connection]]:
+    """The processes of a contestant, after their first turn."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, torch.get_num_threads() // one.jobs)
+    processes, lines = [], []
+    try:
+        for _ in range(one.jobs):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_train, args=(theirs, one, device, updates, threads))
+            process.start()
+            theirs.close()  # else the end of the process would not be noticed
+            processes.append(process)
+            lines.append(ours)
+        _take_turn(name, lines)
+        yield lines
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _take_turn(name: str, team: list[Connection]) -> None:
+    for line in team:
+        line.send("go")
+    try:
+        for line in team:
+            line.recv()
+    except EOFError as error:
+        raise UserError(f"a process of {name!r} ended; what it printed says why") from error
+
+
+def _train(line: Connection, one: Contestant, device: str, updates: int, threads: int) -> None:
+    """Train, in a process of its own, whenever it is this one's turn."""
+    torch.set_num_threads(threads)
+
+    def turn() -> None:
+        line.send("done")
+        line.recv()
+
+    line.recv()
+    with contextlib.suppress(EOFError):  # the benchmark is over
+        if one.plain:
+            plain_loop(turn, device, updates)
+        else:
+            _engine(turn, one, device, updates)
+
+
+def _engine(turn: Turn, one: Contestant, device: str, updates: int) -> None:
+    run = Run(
+        task="noise",
+        optim=Optim("adam", RATE),
+        epochs=engine.CURVE_POINTS * updates // EPOCH,  # so that a point is due when a turn is over
+        batch_size=BATCH,
+        precision=one.precision,
+        settings=options(
+            depth=DEPTH, train_images=EPOCH * BATCH, validation_images=1, augment=True
+        ),
+    )
+    engine.execute(run, device=device, compiled=one.compiled, report=lambda *_: turn())
+
+
+class PerImage(Dataset[tuple[Tensor, int]]):
+    """The data set as torchvision has it: each image is opened and changed by itself."""
+
+    def __init__(self, images: data.Images) -> None:
+        self.images = images
+        self.change = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images.train_images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels: Tensor = self.change(Image.fromarray(self.images.train_images[index]))
+        return pixels, int(self.images.train_labels[index])
+
+
+def plain_loop(turn: Turn, device: str, updates: int) -> None:
+    """Train as tutorials do; for ever, if `turn` never raises."""
+    loader = DataLoader(
+        PerImage(data.load("noise", Path())),
+        batch_size=BATCH,
+        shuffle=True,
+        num_workers=min(8, os.cpu_count() or 1),
+        pin_memory=torch.device(device).type == "cuda",
+    )
+    model = ResNet(DEPTH).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    done, total = 0, 0.0
+    while True:
+        for images, labels in loader:
+            images, labels = images.to(device), labels.to(device)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            total += loss.item()
+            done += 1
+            if done % updates == 0:
+                turn()

@@ -1,0 +1,110 @@
+"""Which run next, and how long it will take."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from experiments.campaign import Budget, Durations, in_order, seconds
+from experiments.errors import UserError
+from experiments.record import Result, Store
+from experiments.spec import Optim, Run, Schedule, grid, options
+from experiments.verdict import MIN_SEEDS
+
+BASE = Run("digits", Optim("radam", 0.1), epochs=2, batch_size=8, settings=options(depth=8))
+
+
+def study(arms: str, seeds: int, task: str = "digits") -> tuple[Run, ...]:
+    """Arm by arm, which is not how they are to be done."""
+    return tuple(
+        dataclasses.replace(BASE, task=task, optim=Optim(arm, 0.1), seed=seed)
+        for arm in arms
+        for seed in range(seeds)
+    )
+
+
+def names(runs: list[Run]) -> str:
+    return " ".join(f"{run.optim.name}{run.seed}" for run in runs if run.optim)
+
+
+def test_whole_comparisons_end_first_and_verdicts_before_more_seeds() -> None:
+    assert MIN_SEEDS == 3
+    ordered = in_order([study("ab", 5), study("bc", 4)])
+    assert names(ordered) == "a0 b0 a1 b1 a2 b2 c0 c1 c2 a3 b3 c3 a4 b4"
+
+
+def test_a_task_is_a_comparison_of_its_own() -> None:
+    ordered = in_order([study("ab", 2) + study("cd", 2, task="imagenet")])
+    assert names(ordered) == "a0 b0 a1 b1 c0 d0 c1 d1"
+    assert in_order([]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90s", 90), ("9m", 540), ("1h30m", 5400), ("0.5h", 1800)]
+)
+def test_a_time_has_units(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "9", "m", "9 m", "-9m", "9d", "0s", "nine", "1h30"])
+def test_what_is_no_time_is_a_sentence(text: str) -> None:
+    with pytest.raises(UserError, match="is no time; give one such as 90s, 9m or 1h30m"):
+        seconds(text)
+
+
+@pytest.mark.parametrize("given", [1.0, 10.0, 540.0, 36_000.0])
+def test_a_campaign_stops_and_then_kills_within_its_time(given: float) -> None:
+    budget = Budget.of(given, began=1000.0)
+    assert 1000 < budget.stop < budget.kill < 1000 + given
+    assert given - 20 <= budget.stop - 1000
+    assert Budget().stop == Budget().kill == float("inf")
+
+
+# Durations
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Ten seconds with one optimizer, thirty with another, and what must not count."""
+    store = Store(tmp_path)
+    lines = [
+        (BASE, "finished", 9.0, "cpu"),
+        (dataclasses.replace(BASE, seed=1), "finished", 11.0, "cpu"),
+        (dataclasses.replace(BASE, seed=2), "diverged", 0.1, "cpu"),
+        (dataclasses.replace(BASE, seed=3), "finished", 1.0, "a GPU"),
+        (dataclasses.replace(BASE, optim=Optim("adam", 0.1)), "finished", 30.0, "cpu"),
+        (dataclasses.replace(BASE, epochs=4), "finished", 77.0, "cpu"),
+        (Run("digits", settings=options(points=3)), "finished", 5.0, "cpu"),
+    ]
+    for run, status, wall, device in lines:
+        known = {"wall_seconds": wall, "startup_seconds": wall / 10, "device": device}
+        store.add(Result(run, status, {}, [], known), "cpu")
+    return store
+
+
+def test_durations_are_those_of_the_like_on_the_same_device(store: Store) -> None:
+    durations = Durations(store, "cpu", ["digits", "none"])
+    warmup = (Schedule("LinearWarmup", options(steps=5)),)
+    like = dataclasses.replace(BASE, optim=Optim("radam", 0.003), schedule=warmup, seed=9)
+    assert durations.whole(like) == 10.0
+    assert durations.to_checkpoint(like) == 1.0
+    assert Durations(store, "a GPU", ["digits"]).whole(like) == 1.0
+    other = dataclasses.replace(BASE, optim=Optim("sgd", 0.1))  # as the others do: 9, 11, 30
+    assert durations.whole(other) == 11.0
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 3}, {"batch_size": 9}, {"clip": 1.0}, {"settings": ()}, {"task": "x"}]
+)
+def test_of_what_was_never_done_the_duration_is_not_known(
+    store: Store, change: dict[str, object]
+) -> None:
+    unlike = dataclasses.replace(BASE, **change)
+    durations = Durations(store, "cpu", ["digits"])
+    assert durations.whole(unlike) is durations.to_checkpoint(unlike) is None
+    assert Durations(store, "another GPU", ["digits"]).whole(BASE) is None
+
+
+def test_a_measurement_leaves_nothing_before_its_end(store: Store) -> None:
+    (measured,) = grid(Run("digits", settings=options(points=3)), seed=[7])
+    assert Durations(store, "cpu", ["digits"]).to_checkpoint(measured) == 5.0

@@ -1,0 +1,166 @@
+"""One run across processes: the curve of one process, and one that leads, records and resumes."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from experiments import group, tasks
+from experiments.engine import execute
+from experiments.errors import UserError
+from experiments.group import Group
+from experiments.record import Store
+from experiments.spec import Run, options
+
+REPOSITORY = Path(__file__).parent.parent
+
+# An artifact of some runs among the others. The leader stops the first run as if its time were up
+# before it goes on with it, and kills itself at an update of the last.
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from experiments import artifact, engine, group
+from experiments.__main__ import main
+from experiments.artifact import Artifact
+from experiments.spec import Run
+
+specs, kill_at = Path(sys.argv[1]).read_text().splitlines(), int(sys.argv[2])
+runs = tuple(Run.from_json(line) for line in specs)
+artifact.artifacts()["some"] = Artifact("some", "some runs", (), {"smoke": runs})
+whole = engine.execute
+
+
+def execute(run, *, report=lambda *_: None, **places):
+    def reporting(done, total, loss, lr):
+        report(done, total, loss, lr)
+        if group.current().leads and run == runs[-1] and done == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if group.current().leads and run == runs[0]:
+        try:
+            whole(run, until=0.0, **places)
+        except engine.Paused:
+            print("paused")
+    return whole(run, report=reporting, **places)
+
+
+engine.execute = execute
+sys.exit(main(["run", "some", *sys.argv[3:]]))
+"""
+
+
+@dataclasses.dataclass
+class Campaign:
+    """The command in two processes of torchrun, on runs of its own."""
+
+    folder: Path
+
+    def __call__(
+        self, runs: tuple[Run, ...], store: Store, *words: str, kill_at: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        program, specs = self.folder / "program.py", self.folder / "specs"
+        program.write_text(PROGRAM)
+        specs.write_text("\n".join(run.canonical_json() for run in runs))
+        paths = ["--results", str(store.root), "--data-dir", str(self.folder)]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        return subprocess.run(
+            [*torchrun, "--nproc-per-node", "2", program, specs, str(kill_at), *paths, *words],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Campaign:
+    return Campaign(tmp_path)
+
+
+def curves(store: Store, run: Run) -> dict[tuple[float, str, str], float]:
+    rows = store.curves([run])
+    columns = zip(rows["step"], rows["split"], rows["metric"], rows["value"], strict=True)
+    return {(step, split, metric): value for step, split, metric, value in columns}
+
+
+def test_two_processes_give_the_curve_of_one(tiny: Run, campaign: Campaign, tmp_path: Path) -> None:
+    """Batches of 27 and 26 in parts of 14, 13 and 13: the parts' means do not weigh the same.
+
+    The batch-norm statistics are the whole batch's; those of half a batch would differ by tenths.
+    """
+    run = dataclasses.replace(tiny, batch_size=27, clip=0.5)
+    alone, store = execute(run), Store(tmp_path / "results")
+    done = campaign((run,), store)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("paused\n1 runs done now")
+    assert done.stdout.count("\n") == 2  # the leader's lines alone
+    expected = {(step, split, metric): value for step, split, metric, value in alone.curves}
+    found = curves(store, run)
+    assert found.keys() == expected.keys()
+    losses = [key for key in expected if key[2] == "loss"]
+    assert [found[key] for key in losses] == pytest.approx(
+        [expected[key] for key in losses], rel=1e-3
+    )
+    (line,) = store.provenance([run])
+    assert line["processes"] == 2
+    assert alone.provenance["processes"] == 1
+
+
+def test_what_was_killed_resumes_with_the_same_bits(
+    tiny: Run, campaign: Campaign, tmp_path: Path
+) -> None:
+    """After a run that is done, and a measurement, which the leader does alone."""
+    measurement = Run("variance", settings=options(quantity="samples", rho=5.0, draws=1_000))
+    runs = (dataclasses.replace(tiny, epochs=1), measurement, tiny)
+    killed, whole = Store(tmp_path / "killed"), Store(tmp_path / "whole")
+    assert campaign(runs, killed, kill_at=5).returncode != 0  # in the second of three epochs
+    assert killed.recorded(runs) == {run.id for run in runs[:2]}
+    assert [path.name for path in (killed.root / ".checkpoints").glob("*.pt")] == [f"{tiny.id}.pt"]
+    for store in (killed, whole):
+        done = campaign(runs, store)
+        assert done.returncode == 0, done.stderr
+    assert curves(killed, tiny) == curves(whole, tiny)
+    assert killed.table(runs).equals(whole.table(runs))
+
+
+def test_what_cannot_be_shared_is_a_sentence(
+    tiny: Run, monkeypatch: pytest.MonkeyPatch, sentence: Callable[..., str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(group, "current", lambda: Group(0, 2))
+    monkeypatch.setattr(Group, "call", lambda *_: None)
+    words = ("run", "fig8", "--results", tmp_path)
+    assert "the processes of torchrun share one run at a time" in sentence(*words, "--jobs", "2")
+    with pytest.raises(UserError, match="not compiled; leave out --compile"):
+        execute(tiny, compiled=True)
+    monkeypatch.setattr(tasks, "load", lambda *_: SimpleNamespace())
+    with pytest.raises(UserError, match="cannot be shared; start it without torchrun"):
+        execute(tiny)
+
+
+def test_a_process_by_itself_shares_nothing() -> None:
+    alone, batch = Group(), torch.zeros(2, 7)
+    assert alone.leads
+    assert alone.agreed("its own") == "its own"
+    assert alone.part(batch, 1) == (batch, 1.0)
+    model = torch.nn.BatchNorm2d(3)
+    assert alone.shared(model) is model
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_the_parts_are_the_batch_and_weigh_as_much(size: int) -> None:
+    batch = torch.arange(14).view(2, 7)
+    parts, weights = zip(*(Group(rank, size).part(batch, 1) for rank in range(size)), strict=True)
+    assert torch.equal(torch.cat(parts, dim=1), batch)
+    assert sum(weights) == pytest.approx(size)
+    means = [part[0].float().mean() for part in parts]
+    mean = sum(mean * weight for mean, weight in zip(means, weights, strict=True)) / size
+    assert mean.item() == pytest.approx(3.0)
+    with pytest.raises(UserError, match="a batch of 7 cannot be shared by 8 processes"):
+        Group(0, 8).part(batch, 1)
