@@ -1,12 +1,7 @@
 """The update with its plan worked out on the device, for CUDA graphs and `torch.compile`.
 
-Nothing here waits for the device or branches on a number that it holds: ``t`` is a tensor, and one
-formula covers every kind of update,
-
-    p <- p - lr size m / (a sqrt(v) + b),
-
-where an adaptive update has a = 1 and b = eps, one of momentum SGD a = 0 and b = 1, and one that is
-skipped a = 0 and b infinite.
+Nothing here waits for the device or branches on a number that it holds: ``t`` is a tensor, and both
+an adaptive update and an early one are worked out, of which one is taken.
 """
 
 import math
@@ -20,15 +15,14 @@ from radam_core.algorithm import Conventions, Hyperparameters, vanishes
 
 
 class DeviceUpdate(NamedTuple):
-    """The numbers of the formula above for each of n parameters, in double precision [n].
+    """What `algorithm.Update` holds, for each of n parameters: booleans and double precision [n].
 
-    ``moves`` is 0 where the update is skipped, and else 1.
+    ``eps`` is that of an adaptive update.
     """
 
-    a: Tensor
-    b: Tensor
+    adaptive: Tensor
     size: Tensor
-    moves: Tensor
+    eps: Tensor
 
 
 def plan_on_device(
@@ -50,13 +44,10 @@ def plan_on_device(
     # Where the update is not adaptive, the variance at a length where it is finite: not used.
     length = torch.where(adaptive, rho, rho_inf)
     r = torch.sqrt(variance(torch.full_like(t, rho_inf)) / variance(length)).clamp(max=1)
-    eps_raw = torch.full_like(t, eps) if conventions.eps_placement == "raw" else eps * root
-    skip = conventions.early == "skip"
     return DeviceUpdate(
-        a=adaptive.to(t.dtype),
-        b=torch.where(adaptive, eps_raw, math.inf if skip else 1.0),
+        adaptive=adaptive,
         size=torch.where(adaptive, r * root, 1.0) / unbiased,
-        moves=adaptive.to(t.dtype) if skip else torch.ones_like(t),
+        eps=torch.full_like(t, eps) if conventions.eps_placement == "raw" else eps * root,
     )
 
 
@@ -106,17 +97,20 @@ def apply_capturable(
     torch._foreach_lerp_(m, g, 1 - beta1)
     torch._foreach_mul_(v, beta2)
     torch._foreach_addcmul_(v, g, g, 1 - beta2)
+    skip = conventions.early == "skip"
     if weight_decay != 0 and decoupled:
-        torch._foreach_mul_(p, _each(1 - update.moves * (lr * weight_decay), p))
+        decaying = update.adaptive.to(t.dtype) if skip else torch.ones_like(t)
+        torch._foreach_mul_(p, _each(1 - decaying * (lr * weight_decay), p))
 
     denominators = list(torch._foreach_sqrt(v))
-    torch._foreach_mul_(denominators, _each(update.a, p))
-    torch._foreach_add_(denominators, _each(update.b, p))
+    torch._foreach_add_(denominators, _each(update.eps, p))
     if vanishes(eps, p[0].dtype):
         denominators = [torch.where(x == 0, math.inf, x) for x in denominators]
-    quotients = list(torch._foreach_div(m, denominators))
-    torch._foreach_mul_(quotients, _each(-lr * update.size, p))
-    torch._foreach_add_(p, quotients)
+    adaptive = torch._foreach_div(m, denominators)
+    early = [0.0] * len(m) if skip else m
+    steps = list(map(torch.where, update.adaptive.unbind(), adaptive, early))
+    torch._foreach_mul_(steps, _each(-lr * update.size, p))
+    torch._foreach_add_(p, steps)
 
 
 def _each(numbers: Tensor, like: list[Tensor]) -> list[Tensor]:

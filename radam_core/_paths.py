@@ -5,7 +5,7 @@ All take a batch of real tensors that share their plan, their type and their dev
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -34,16 +34,33 @@ class Batch(NamedTuple):
         """Parameter by parameter: (p, g, m, v)."""
         return zip(*self[:4], strict=True)
 
+    def dtypes(self) -> set[torch.dtype]:
+        """The types of all but the steps."""
+        return set(map(attrgetter("dtype"), chain(*self[:4])))
+
     def real(self) -> "Batch":
         """The same memory, complex numbers seen as pairs of real ones; all share their type."""
         if not self.params[0].is_complex():
             return self
         params, grads, exp_avgs, exp_avg_sqs = (
-            list(map(torch.view_as_real, tensors)) for tensors in self[:4]
+            [torch.view_as_real(x.resolve_conj()) for x in tensors] for tensors in self[:4]
         )
         return Batch(params, grads, exp_avgs, exp_avg_sqs, self.steps)
 
-    def chosen(self, which: Iterable[int]) -> "Batch":
+    def local(self) -> "Batch":
+        """The same memory, of a DTensor the part that this process holds.
+
+        An update is element by element: no process needs another's part of a parameter, once the
+        gradient is spread over them as the parameter is.
+        """
+        if not any(hasattr(p, "to_local") for p in self.params):
+            return self
+        params, grads, exp_avgs, exp_avg_sqs = (
+            list(map(_local, tensors, self.params)) for tensors in self[:4]
+        )
+        return Batch(params, grads, exp_avgs, exp_avg_sqs, self.steps)
+
+    def chosen(self, which: Sequence[int]) -> "Batch":
         """Some of the parameters."""
         return Batch(*([tensors[i] for i in which] for tensors in self))
 
@@ -55,6 +72,13 @@ class Batch(NamedTuple):
         for kind in kinds:
             same = [i for i, key in enumerate(keys) if key == kind] if len(kinds) > 1 else None
             yield kind[0], self if same is None else self.chosen(same)
+
+
+def _local(x: Any, p: Any) -> Any:
+    if not hasattr(x, "to_local"):
+        return x
+    spread = x if x.placements == p.placements else x.redistribute(placements=p.placements)
+    return spread.to_local()
 
 
 def apply_each(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
@@ -95,7 +119,9 @@ def apply_foreach(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
 # bias corrections are 1, and that is an adaptive update with lr times its size for lr. With an eps
 # so large that it swallows sqrt(v) in rounding, and lr times it for lr, it is one of momentum SGD.
 _SWALLOWS = {torch.float64: 2.0**200}
-_SWALLOWS_SINGLE = 2.0**60  # for the others, which the kernels compute in single precision
+# The other types are computed in single precision. This power swallows any root up to 2^51, and
+# lets lr times the momentum reach 2^53 before its product with it is infinite.
+_SWALLOWS_SINGLE = 2.0**75
 
 
 def apply_fused(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
@@ -103,12 +129,11 @@ def apply_fused(batch: Batch, update: Update, hyper: Hyperparameters) -> None:
     if update.kind == "skip" or update.size == 0:  # the parameters stay where they are
         apply_foreach(batch, update, hyper)
         return
-    # The kernels take a tensor's memory for a row of numbers, and do not ask whether it is one.
-    if not all(map(Tensor.is_contiguous, chain(*batch[:4]))):
-        rows = [i for i, (p, _, m, v) in enumerate(batch.rows()) if _is_one_row(p, m, v)]
-        others = [i for i in range(len(batch.params)) if i not in rows]
-        apply_each(batch.chosen(others), update, hyper)
-        batch = batch.chosen(rows)
+    if not _are_rows(batch):
+        is_row = [_is_one_row(p, m, v) for p, _, m, v in batch.rows()]
+        others = batch.chosen([i for i, it_is in enumerate(is_row) if not it_is])
+        apply_each(others, update, hyper)
+        batch = batch.chosen([i for i, it_is in enumerate(is_row) if it_is])
         batch = batch._replace(grads=list(map(_laid_out, batch.grads, batch.params)))
     if batch.params:
         _call_kernel(batch, update, hyper)
@@ -143,6 +168,24 @@ def _infinity(device: torch.device) -> Tensor:
     return torch.tensor(math.inf, dtype=torch.float32, device=device)
 
 
+def _are_rows(batch: Batch) -> bool:
+    """Whether every tensor fills a stretch of memory, all of a parameter in the same order.
+
+    The kernel on a CPU takes that for granted, that on a GPU insists on it.
+    """
+    if not all(map(Tensor.is_contiguous, chain(*batch[:4]))):
+        return False
+    # Contiguous memory may yet differ in the strides of dimensions of one element.
+    return _agree(Tensor.numel, batch) and not (
+        batch.params[0].is_cuda and not _agree(Tensor.stride, batch)
+    )
+
+
+def _agree(measure: Callable[[Tensor], object], batch: Batch) -> bool:
+    params, *others = (list(map(measure, tensors)) for tensors in batch[:4])
+    return all(other == params for other in others)
+
+
 def _is_one_row(p: Tensor, m: Tensor, v: Tensor) -> bool:
     """Whether all three fill a stretch of memory, in one order of the dimensions."""
     expected = 1
@@ -151,7 +194,7 @@ def _is_one_row(p: Tensor, m: Tensor, v: Tensor) -> bool:
             if stride != expected:
                 return False
             expected *= size
-    return m.stride() == p.stride() == v.stride()
+    return m.stride() == p.stride() == v.stride() and m.shape == p.shape == v.shape
 
 
 def _laid_out(grad: Tensor, p: Tensor) -> Tensor:
@@ -164,8 +207,6 @@ def obstacle(batch: Batch, eps: float) -> str | None:
     p = batch.params[0]
     if not kernel_works(p.device.type):
         return f"torch has no fused Adam kernel for {p.device.type!r} that works as expected"
-    if any(dtype != p.dtype for dtype in set(map(attrgetter("dtype"), chain(*batch[:4])))):
-        return "parameter, gradient and moments are of different types"
     if vanishes(eps, p.dtype):
         return f"eps={eps:g} vanishes in {p.dtype}, and zero moments would divide by zero"
     return None
@@ -185,10 +226,12 @@ def kernel_works(device: str) -> bool:
         (Update("sgd", 2.0, 0.0), True),
     ):
         hyper = Hyperparameters(0.1, (0.9, 0.99), 0.1, decoupled, True)
-        values = torch.tensor([[1.0, -2.0], [3.0, 0.5], [0.2, 0.1], [0.3, 0.2]])
-        fused, plain = ([x.to(device) for x in values.clone()] for _ in range(2))
+        values = [[1.0, -2.0], [3.0, 0.5], [0.2, 0.1], [0.3, 0.2]]
+        fused, plain = (
+            [torch.tensor(x, dtype=torch.float32, device=device) for x in values] for _ in range(2)
+        )
         try:
-            _call_kernel(Batch.of(*fused, torch.ones(())), update, hyper)
+            _call_kernel(Batch.of(*fused, _infinity(fused[0].device)), update, hyper)
         except (AttributeError, TypeError, RuntimeError):
             return False
         p, g, m, v = plain

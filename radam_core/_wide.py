@@ -1,4 +1,4 @@
-"""Parameters of 16 bits with moments in single precision."""
+"""The type that an update is computed in: the parameter's, or a wider one for 16 bits."""
 
 from collections.abc import Callable
 
@@ -7,28 +7,54 @@ from torch import Tensor
 
 from radam_core._paths import Batch
 
+NARROW = (torch.bfloat16, torch.float16)
+
 Apply = Callable[[Batch], None]
 
 
-def apply_wide(batch: Batch, apply: Apply, seed: int | None) -> None:
-    """Apply an update in single precision to parameters of 16 bits.
-
-    Tensor by tensor, so that the memory for the wide copies is that of the largest one.
+def apply_in_its_type(batch: Batch, apply: Apply, seed: int | None = None) -> None:
+    """Apply an update to real numbers in the type of the moments.
 
     Parameters
     ----------
     batch : Batch
-        Parameters in 16 bits, moments in single precision.
+        Parameters of one type, on one device.
     apply : callable
-        Applies the update to a batch of one, in single precision.
+        Applies the update to a batch of real tensors of one type.
     seed : int or None
         Of the random bits of stochastic rounding, the same wherever the same update is made; None
         rounds to nearest.
+
+    Raises
+    ------
+    RuntimeError
+        If the moments are of a type that the parameter's update cannot be computed in.
     """
+    dtype = batch.params[0].dtype
+    if batch.dtypes() == {dtype}:
+        apply(batch.real())
+        return
+    moments = batch._replace(params=[], grads=[]).dtypes()
+    if moments == {dtype}:
+        apply(batch._replace(grads=[g.to(dtype) for g in batch.grads]).real())
+    elif moments == {torch.float32} and dtype in NARROW:
+        _apply_wide(batch, apply, seed)
+    else:
+        raise RuntimeError(
+            f"moments of {', '.join(map(str, moments))} do not fit a parameter of {dtype}, which "
+            "it was turned into later: let optimizer.load_state_dict(optimizer.state_dict()) "
+            "convert them"
+        )
+
+
+def _apply_wide(batch: Batch, apply: Apply, seed: int | None) -> None:
+    """Tensor by tensor, so that the memory for the wide copies is that of the largest one."""
     for i, (p, g, m, v, step) in enumerate(zip(*batch, strict=True)):
         wide = p.float()
         apply(Batch.of(wide, g.float(), m, v, step))
-        p.copy_(wide if seed is None else round_stochastically(wide, seed * 1_000_003 + i))
+        if seed is not None and p.dtype == torch.bfloat16:
+            wide = round_stochastically(wide, seed * 1_000_003 + i)
+        p.copy_(wide)
 
 
 def round_stochastically(x: Tensor, seed: int) -> Tensor:

@@ -1,7 +1,8 @@
 """RAdam, with the conventions in which its implementations differ under one roof."""
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, Literal, NamedTuple, overload
 
@@ -19,7 +20,7 @@ from radam_core._paths import (
     apply_fused,
     obstacle,
 )
-from radam_core._wide import apply_wide
+from radam_core._wide import NARROW, apply_in_its_type
 from radam_core.algorithm import Early, EpsPlacement, Hyperparameters, Update, plan_update
 from radam_core.rectification import Rectification, r, rho
 
@@ -212,9 +213,11 @@ class RAdam(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled optimizer or, through ``load_state_dict``, a saved state."""
-        # load_state_dict comes here with groups in the place of the ones that this optimizer has;
-        # what another optimizer did not save stays as it is.
-        present = self.__dict__.get("param_groups", [{} for _ in state["param_groups"]])
+        if "defaults" in state:  # all of an optimizer, perhaps one from before some of the options
+            state = {**state, "defaults": {**_DEFAULTS, **state["defaults"]}}
+            present = [state["defaults"]] * len(state["param_groups"])
+        else:  # from load_state_dict: what another optimizer did not save stays as it is
+            present = self.param_groups
         groups = [
             resolved({**old, **saved})
             for old, saved in zip(present, state["param_groups"], strict=True)
@@ -238,18 +241,49 @@ class RAdam(Optimizer):
         Raises
         ------
         ValueError
-            If its groups do not match this optimizer's, or an option in it is not possible here.
+            If its groups or its moments do not match this optimizer's parameters, or an option in
+            it is not possible here; nothing has then been changed.
         """
-        super().load_state_dict(state_dict)
-        # The moments now have the types of their parameters: take wider ones from the source.
-        saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
-        for group in self.param_groups:
-            for p, key in zip(group["params"], saved, strict=False):
-                source = state_dict["state"].get(key, {})
-                for name in ("exp_avg", "exp_avg_sq"):
-                    dtype = _state_dtype(p, group)
-                    if name in source and self.state[p][name].dtype != dtype:
-                        self.state[p][name] = source[name].to(p.device, dtype, copy=True)
+        # torch gives the moments the types of their parameters. Hooks get at the state that is
+        # loaded after every other hook has changed it, and at the result before any other does.
+        moments: list[tuple[Tensor, str, Tensor]] = []
+        hooks = (
+            self.register_load_state_dict_pre_hook(
+                lambda _, loaded: moments.extend(self._moments_in(loaded))
+            ),
+            self.register_load_state_dict_post_hook(lambda _: self._widen(moments), prepend=True),
+        )
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _moments_in(self, state_dict: dict[str, Any]) -> Iterator[tuple[Tensor, str, Tensor]]:
+        """The moments in a state dict: parameter, name, and the moment itself."""
+        ours, theirs = (
+            chain.from_iterable(group["params"] for group in groups)
+            for groups in (self.param_groups, state_dict["param_groups"])
+        )
+        for p, key in zip(ours, theirs, strict=False):  # if they differ in number, torch says so
+            for name in ("exp_avg", "exp_avg_sq"):
+                moment = state_dict["state"].get(key, {}).get(name)
+                if moment is None:
+                    continue
+                if moment.shape != p.shape:
+                    raise ValueError(
+                        f"the state has a moment of shape {tuple(moment.shape)} for a parameter of "
+                        f"shape {tuple(p.shape)}: it is of another model, or of its parameters in "
+                        "another order"
+                    )
+                yield p, name, moment
+
+    def _widen(self, moments: list[tuple[Tensor, str, Tensor]]) -> None:
+        """Take the moments that ``state_dtype`` wants wider from what was loaded."""
+        dtypes = {p: _state_dtype(p, group) for group in self.param_groups for p in group["params"]}
+        for p, name, moment in moments:
+            if self.state[p][name].dtype != dtypes[p]:
+                self.state[p][name] = moment.to(p.device, dtypes[p], copy=True)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -313,7 +347,8 @@ class RAdam(Optimizer):
         return [self._rectification_state(group) for group in self.param_groups]
 
     def _rectification_state(self, group: dict[str, Any]) -> RectificationState:
-        steps = [self.state[p]["step"] for p in group["params"] if p in self.state]
+        states = [self.state.get(p, {}) for p in group["params"]]
+        steps = [state["step"] for state in states if "step" in state]
         t = int(max(steps, default=0))
         if t == 0:
             return RectificationState(0, 0.0, 0.0, False)
@@ -363,15 +398,17 @@ class RAdam(Optimizer):
 
     def _update(self, group: dict[str, Any], batch: Batch, number: int) -> None:
         """Plan on the host, and apply each plan to all tensors that share it."""
-        # With a tensor to add and not a number, torch saves itself making one for every step.
-        torch._foreach_add_(batch.steps, torch.ones(()), alpha=1.0)
+        if batch.params[0].is_cuda and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("a CUDA graph would repeat this very update: use capturable=True")
         hyper = _hyperparameters(group)
-        for t, part in batch.alike(map(Tensor.item, batch.steps)):
-            apply = functools.partial(self._apply, group, self._plan(int(t), group), hyper)
-            if group["rounding"] == "stochastic":
-                _in_its_type(part, apply, seed=int(t) * 1009 + number)
-            else:
-                _in_its_type(part, apply)
+        for updates, part in batch.alike(map(Tensor.item, batch.steps)):
+            t = int(updates) + 1
+            apply = functools.partial(self._apply, group, self._plan(t, group), hyper)
+            seed = t * 1009 + number if group["rounding"] == "stochastic" else None
+            # Autograd is to see the tensors that it was given.
+            part = part if group["differentiable"] else part.local()
+            apply_in_its_type(part, apply, seed)
+            _count(part.steps)  # at last, since an update that fails is none
 
     def _apply(
         self, group: dict[str, Any], update: Update, hyper: Hyperparameters, batch: Batch
@@ -400,6 +437,11 @@ class RAdam(Optimizer):
                 f"{type(self).__name__} plans its updates on the host: use capturable=False, "
                 "without torch.compile"
             )
+        if group["differentiable"]:
+            raise RuntimeError(
+                "differentiable=True needs autograd to see the update, which it does not in a "
+                "compiled step: leave the optimizer's step out of torch.compile"
+            )
         if group["rounding"] == "stochastic":
             raise RuntimeError(
                 "rounding='stochastic' draws other bits at every update, which a compiled step "
@@ -413,15 +455,25 @@ class RAdam(Optimizer):
             hyper=_hyperparameters(group, on_device=True),
         )
         for _, part in batch.alike([0.0] * len(batch.params)):
-            _in_its_type(part, apply)
+            # A compiled step leaves DTensors to torch.compile.
+            apply_in_its_type(part if torch.compiler.is_compiling() else part.local(), apply)
 
 
-def _in_its_type(batch: Batch, apply: Callable[[Batch], None], seed: int | None = None) -> None:
-    """Apply an update to real numbers in the type of the moments."""
-    if batch.exp_avgs[0].dtype == batch.params[0].dtype:
-        apply(batch.real())
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(RAdam).parameters.items()
+    if parameter.default is not inspect.Parameter.empty
+}
+_ONE = torch.ones((), dtype=torch.float32, device="cpu")
+
+
+def _count(steps: list[Tensor]) -> None:
+    if steps[0].is_cpu:
+        # A tensor saves torch making one of the number for every step, which it does, too, unless
+        # alpha says that this is no number.
+        torch._foreach_add_(steps, _ONE, alpha=1.0)
     else:
-        apply_wide(batch, apply, seed)
+        torch._foreach_add_(steps, 1)
 
 
 def _hyperparameters(group: dict[str, Any], on_device: bool = False) -> Hyperparameters:
@@ -440,5 +492,4 @@ def _hyperparameters(group: dict[str, Any], on_device: bool = False) -> Hyperpar
 def _state_dtype(p: Tensor, group: dict[str, Any]) -> torch.dtype:
     """The type of a parameter's moments: its own, or a wider one on demand."""
     wider = group["state_dtype"]
-    narrow = p.dtype in (torch.bfloat16, torch.float16)
-    return wider if wider is not None and narrow else p.dtype
+    return wider if wider is not None and p.dtype in NARROW else p.dtype
