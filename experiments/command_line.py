@@ -82,6 +82,14 @@ def status(arguments: argparse.Namespace) -> None:
     print(report.plain(pd.DataFrame(rows)))
 
 
+def merge(arguments: argparse.Namespace) -> None:
+    """Take over the records and checkpoints of other results folders."""
+    from experiments.merge import merge
+
+    for folder in arguments.folder:
+        print(f"{folder}: {merge(Store(arguments.results), Store(folder))}")
+
+
 def show(arguments: argparse.Namespace) -> None:
     """An artifact from its records: table, verdicts, and the figure in a file."""
     from experiments import style
@@ -166,6 +174,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
     option(sub, "device", "results", "data")
     option(command("status", status), "json", "results")
+    sub = command("merge", merge)
+    sub.add_argument("folder", nargs="+", type=Path, metavar="DIR")
+    option(sub, "results")
     sub = command("show", show)
     sub.add_argument("artifact")
     sub.add_argument("--scale", help="default: the largest with records")

@@ -27,7 +27,10 @@ from experiments.spec import Run
 Report = Callable[[int, int, float, float], None]
 """Called now and then with: updates done, updates in all, training loss, learning rate."""
 
-PROGRESS = ("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at")
+PROGRESS = (
+    *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at"),
+    "devices",
+)
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
 CHECKPOINT_SECONDS = 300.0
@@ -98,6 +101,7 @@ def execute(
             training.train()
             metrics, curves, status = training.metrics, training.curves, training.status
             provenance["data_sha256"] = task.data_sha256
+            provenance["device"] = ", then ".join(training.devices)
             if training.started is not None:
                 provenance["startup_seconds"] = round(training.started - began, 2)
             if training.diverged_at is not None:
@@ -173,6 +177,7 @@ class _Training:
         self.curves: list[tasks.Point] = []
         self.metrics: dict[str, float] = {}
         self.diverged_at: int | None = None
+        self.devices = [describe(device)]  # all that worked on it, one after the other
         self.started: float | None = None  # when this process had done its first update
         self.evaluation: float | None = None  # seconds that the last one took
 
@@ -297,19 +302,39 @@ class _Training:
         try:
             self._restore(torch.load(path, map_location=self.device, weights_only=True))
         except Exception as error:  # torch names no common class for a broken file
-            raise UserError(
-                f"the checkpoint {path} cannot be read; delete it, and the run starts again"
-            ) from error
+            raise _unreadable(path) from error
 
     def _restore(self, state: dict[str, Any]) -> None:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        here = self.devices
         for name in PROGRESS:
             setattr(self, name, state[name])
+        if self.devices[-1:] != here:
+            self.devices += here
         self.clock.wall, self.clock.cpu = state["clock"]
         torch.set_rng_state(state["generator"].cpu())
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and "cuda_generator" in state:  # it may come from a CPU
             torch.cuda.set_rng_state(state["cuda_generator"].cpu(), self.device)
+
+
+def progress(path: Path) -> tuple[int, int]:
+    """How far a checkpoint is: epochs, and batches of the next.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state["epoch"], state["batch"]
+    except Exception as error:  # torch names no common class for a broken file
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> UserError:
+    return UserError(f"the checkpoint {path} cannot be read; delete it, and the run starts again")
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -52,11 +52,11 @@ class Places:
 
     def checkpoint(self, run: Run) -> Path:
         """The checkpoint of a run, until it is recorded."""
-        return self.store.root / ".checkpoints" / f"{run.id}.pt"
+        return self.store.checkpoint(run.id)
 
     def lock(self, run: Run) -> Path:
         """The file that the process which does a run holds."""
-        return self.checkpoint(run).with_suffix(".lock")
+        return self.store.lock(run.id)
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,14 @@ ARROWS = {
     "experiments.engine": "torch spec errors record tasks optimizers",
     "experiments.hold": "filelock errors",
     "experiments.campaign": "spec errors record verdict",
+    "experiments.merge": "pandas errors hold record engine",
     "experiments.progress": "tqdm spec errors",
     "experiments.launch": "torch spec errors record campaign engine hold progress",
     "experiments.benchmarks": "torch pandas benchmarks tasks radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch engine data benchmarks",
+    "launch merge engine data benchmarks",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
