@@ -49,7 +49,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs} starts no process; give 1 or more")
     store = Store(arguments.results)
-    places = launch.Places(store, arguments.data_dir, arguments.device)
+    if arguments.tensorboard is not None:
+        from experiments import tensorboard
+
+        tensorboard.prepare(arguments.tensorboard)
+    places = launch.Places(store, arguments.data_dir, arguments.device, arguments.tensorboard)
     runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
     ended = launch.launch(runs, places, arguments.jobs, budget=budget)
     print(report.campaign(ended.done, list(ended.left.values()), len(runs), store.root))
@@ -172,6 +176,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--scale", default="smoke", help=f"one of {', '.join(SCALES)}")
     sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
     sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
+    words = "write the curves there for TensorBoard, as they come"
+    sub.add_argument("--tensorboard", type=Path, metavar="DIR", help=words)
     option(sub, "device", "results", "data")
     option(command("status", status), "json", "results")
     sub = command("merge", merge)

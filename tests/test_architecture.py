@@ -32,12 +32,13 @@ ARROWS = {
     "experiments.campaign": "spec errors record verdict",
     "experiments.merge": "pandas errors hold record engine",
     "experiments.progress": "tqdm spec errors",
-    "experiments.launch": "torch spec errors record campaign engine hold progress",
+    "experiments.tensorboard": "torch spec errors tasks",
+    "experiments.launch": "torch spec errors record campaign engine hold progress tensorboard",
     "experiments.benchmarks": "torch pandas benchmarks tasks radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch merge engine data benchmarks",
+    "launch merge tensorboard engine data benchmarks",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
