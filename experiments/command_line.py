@@ -64,7 +64,13 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.jobs > 1 and group.current().size > 1:
         raise UserError("the processes of torchrun share one run at a time; leave out --jobs")
     store = Store(arguments.results)
-    places = launch.Places(store, arguments.data_dir, arguments.device, arguments.compile)
+    if arguments.tensorboard is not None:
+        from experiments import tensorboard
+
+        tensorboard.prepare(arguments.tensorboard)
+    places = launch.Places(
+        store, arguments.data_dir, arguments.device, arguments.compile, arguments.tensorboard
+    )
     runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
     ended = launch.launch(runs, places, arguments.jobs, budget=budget)
     print(report.campaign(ended.done, list(ended.left.values()), len(runs), store.root))
@@ -105,6 +111,14 @@ def status(arguments: argparse.Namespace) -> None:
         for name, scales in state.items()
     ]
     print(report.plain(pd.DataFrame(rows)))
+
+
+def merge(arguments: argparse.Namespace) -> None:
+    """Take over the records and checkpoints of other results folders."""
+    from experiments.merge import merge
+
+    for folder in arguments.folder:
+        print(f"{folder}: {merge(Store(arguments.results), Store(folder))}")
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -217,8 +231,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
     sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
+    words = "write the curves there for TensorBoard, as they come"
+    sub.add_argument("--tensorboard", type=Path, metavar="DIR", help=words)
     option(sub, "optimizer", "device", "results", "data")
     option(command("status", status), "json", "results")
+    sub = command("merge", merge)
+    sub.add_argument("folder", nargs="+", type=Path, metavar="DIR")
+    option(sub, "results")
     sub = command("show", show)
     sub.add_argument("artifact")
     sub.add_argument("--scale", help="default: the largest with records")

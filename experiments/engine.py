@@ -38,7 +38,10 @@ Report = Callable[[int, int, float, float], None]
 """Called now and then with: updates done, updates in all, training loss, learning rate."""
 
 Loss = Callable[[nn.Module, tasks.Batch], Tensor]
-PROGRESS = ("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at")
+PROGRESS = (
+    *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at"),
+    "devices",
+)
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Numbers of glibc's malloc.h."""
 REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -117,6 +120,7 @@ def execute(
             training.train()
             metrics, curves, status = training.metrics, training.curves, training.status
             provenance["data_sha256"] = task.data_sha256
+            provenance["device"] = ", then ".join(training.devices)
             provenance |= {"compiled": compiled, "processes": group.current().size}
             if training.started is not None:
                 provenance["startup_seconds"] = round(training.started - began, 2)
@@ -206,6 +210,7 @@ class _Training:
         self.curves: list[tasks.Point] = []
         self.metrics: dict[str, float] = {}
         self.diverged_at: int | None = None
+        self.devices = [describe(device)]  # all that worked on it, one after the other
         self.started: float | None = None  # when this process had done its first update
         self.evaluation: float | None = None  # seconds that the last one took
 
@@ -357,23 +362,12 @@ class _Training:
         try:
             self._restore(state)
         except Exception as error:  # torch names no common class for what does not fit
-            raise self._unreadable() from error
+            assert self.saving.path is not None
+            raise _unreadable(self.saving.path) from error
 
     def _read(self) -> dict[str, Any] | None:
         path = self.saving.path
-        if path is None or not path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # nor for a broken file
-            raise self._unreadable() from error
-        return state
-
-    def _unreadable(self) -> UserError:
-        path = self.saving.path
-        return UserError(
-            f"the checkpoint {path} cannot be read; delete it, and the run starts again"
-        )
+        return None if path is None or not path.exists() else _read_checkpoint(path)
 
     def _restore(self, state: dict[str, Any]) -> None:
         # How the optimizer computes, and its rate, are this device's and this update's to say.
@@ -384,13 +378,40 @@ class _Training:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.schedule.apply()
+        here = self.devices
         for name in PROGRESS:
             setattr(self, name, state[name])
+        if self.devices[-1:] != here:
+            self.devices += here
         self.losses = [loss.to(self.device) for loss in self.losses]
         self.clock.wall, self.clock.cpu = state["clock"]
         torch.set_rng_state(state["generator"])
-        if self.device.type == "cuda" and "cuda_generator" in state:
+        if self.device.type == "cuda" and "cuda_generator" in state:  # it may come from a CPU
             torch.cuda.set_rng_state(state["cuda_generator"], self.device)
+
+
+def progress(path: Path) -> tuple[int, int]:
+    """How far a checkpoint is: epochs, and batches of the next.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    state = _read_checkpoint(path)
+    return state["epoch"], state["batch"]
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch names no common class for a broken file
+        raise _unreadable(path) from error
+    return state
+
+
+def _unreadable(path: Path) -> UserError:
+    return UserError(f"the checkpoint {path} cannot be read; delete it, and the run starts again")
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:

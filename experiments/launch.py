@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,15 @@ class Places:
     data_root: Path
     device: str = "cpu"
     compiled: bool = False
+    tensorboard: Path | None = None
 
     def checkpoint(self, run: Run) -> Path:
         """The checkpoint of a run, until it is recorded."""
-        return self.store.root / ".checkpoints" / f"{run.id}.pt"
+        return self.store.checkpoint(run.id)
 
     def lock(self, run: Run) -> Path:
         """The file that the process which does a run holds."""
-        return self.checkpoint(run).with_suffix(".lock")
+        return self.store.lock(run.id)
 
 
 @dataclass(frozen=True)
@@ -272,15 +273,17 @@ def carry_out(
         if places.store.recorded([run]):  # by another campaign, since this one began
             return Outcome(run)
         try:
-            result = engine.execute(
-                run,
-                device=places.device,
-                data_root=places.data_root,
-                compiled=places.compiled,
-                checkpoint=places.checkpoint(run),
-                until=until,
-                report=lambda *progress: report(run, *progress),
-            )
+            with _watching(places.tensorboard, run) as watch:
+                result = engine.execute(
+                    run,
+                    device=places.device,
+                    data_root=places.data_root,
+                    compiled=places.compiled,
+                    checkpoint=places.checkpoint(run),
+                    until=until,
+                    report=lambda *progress: report(run, *progress),
+                    watch=watch,
+                )
         except engine.Paused:
             return Outcome(run, left=PAUSED)
         except (MemoryError, RuntimeError) as error:
@@ -292,6 +295,17 @@ def carry_out(
         if result.status != OUT_OF_MEMORY:
             places.checkpoint(run).unlink(missing_ok=True)
     return Outcome(run, result)
+
+
+def _watching(
+    folder: Path | None, run: Run
+) -> AbstractContextManager[Callable[[tuple[float, str, str, float]], None]]:
+    """What to call with the points of the curves as they come."""
+    if folder is None:
+        return nullcontext(lambda point: None)
+    from experiments import tensorboard  # its package is only needed where it is asked for
+
+    return tensorboard.written(folder, run)
 
 
 _messages: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any
 
@@ -36,6 +37,7 @@ class Progress:
         self.plain = not quiet and not self.live
         self.whole = self._line("all", runs, "{n:.1f} of {total} runs{postfix}", position=0)
         self.lines: dict[Run, Any] = {}
+        self.lock = threading.RLock()  # reports come in a thread of their own
 
     def __enter__(self) -> Progress:
         return self
@@ -54,29 +56,31 @@ class Progress:
 
     def report(self, run: Run, done: int, total: int, loss: float, lr: float) -> None:
         """A run is at work."""
-        if run in self.share and run not in self.lines:
-            return  # it has ended: a belated message
-        if run not in self.share:
-            first = done if run in self.resumed else 0
-            self.before += first / total
-            self.lines[run] = self._line(str(run), total, "{remaining} left{postfix}", first)
-        self.share[run] = done / total
-        state = f"loss {loss:.3f}, lr {lr:.2g}"
-        self.lines[run].set_postfix_str(state, refresh=False)
-        self.lines[run].update(done - self.lines[run].n)
-        self._refresh()
-        if time.monotonic() - self.spoke >= LINE_SECONDS:
-            self._say(f"{run} is {done / total:.0%} done, {state}")
+        with self.lock:
+            if run in self.share and run not in self.lines:
+                return  # it has ended: a belated message
+            if run not in self.share:
+                first = done if run in self.resumed else 0
+                self.before += first / total
+                self.lines[run] = self._line(str(run), total, "{remaining} left{postfix}", first)
+            self.share[run] = done / total
+            state = f"loss {loss:.3f}, lr {lr:.2g}"
+            self.lines[run].set_postfix_str(state, refresh=False)
+            self.lines[run].update(done - self.lines[run].n)
+            self._refresh()
+            if time.monotonic() - self.spoke >= LINE_SECONDS:
+                self._say(f"{run} is {done / total:.0%} done, {state}")
 
     def ended(self, run: Run, how: str, recorded: bool) -> None:
         """A run has ended, or was put aside."""
-        self.share.setdefault(run, 0.0)
-        if recorded:
-            self.share[run] = 1.0
-        if run in self.lines:
-            self.lines.pop(run).close()
-        self._refresh()
-        self._say(f"{run}: {how}")
+        with self.lock:
+            self.share.setdefault(run, 0.0)
+            if recorded:
+                self.share[run] = 1.0
+            if run in self.lines:
+                self.lines.pop(run).close()
+            self._refresh()
+            self._say(f"{run}: {how}")
 
     def left(self) -> str:
         """The time left for all of them, if they go on at the pace of this campaign."""

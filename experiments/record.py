@@ -30,8 +30,13 @@ from experiments.spec import Run
 ROOT = Path(__file__).parent / "results"
 """Where this repository keeps what it measured."""
 
+FIRST = ["run_id", "scale", "task", "seed", "optimizer", "lr", "weight_decay"]
+LAST = ["status", "metric", "value"]
+"""Columns of ``runs.csv``; between them the other axes by name, whoever was recorded first."""
 METRIC_COLUMNS = ["run_id", "metric", "value"]
 CURVE_COLUMNS = ["run_id", "step", "split", "metric", "value"]
+TABLES = {"curves": CURVE_COLUMNS, "runs": METRIC_COLUMNS}
+"""The tables of a task, and the columns that they must have."""
 NUMBERS = ("step", "value")
 SETTLED = ("finished", "diverged")
 """How a run ends for good; one that ran out of memory may yet succeed elsewhere."""
@@ -75,7 +80,6 @@ class Store:
             If the folder cannot be written.
         """
         run = result.run
-        folder = self.root / run.task
         head = {"run_id": run.id, "scale": scale, **run.axes(), "status": result.status}
         values = [(*head.values(), *metric) for metric in result.metrics.items()]
         rows = pd.DataFrame(values, columns=[*head, "metric", "value"])
@@ -88,15 +92,28 @@ class Store:
             "rows": {"runs": len(rows), "curves": len(curves)},
             **result.provenance,
         }
+        tables = {"runs": _text(rows), "curves": _text(curves, float_format="%.6g")}
+        with self.changing(run.task):
+            self.put(run.task, [line], tables)
+
+    @contextmanager
+    def changing(self, task: str) -> Iterator[None]:
+        """Alone in a task's folder, to see what is in it and to `put` something there."""
         with self.writing(), FileLock(self.root / ".lock"):
+            folder = self.root / task
             folder.mkdir(parents=True, exist_ok=True)
             _see_anew(folder)
-            _replace_rows(folder / "curves.csv", run.id, curves, CURVE_COLUMNS, float_format="%.6g")
-            _replace_rows(folder / "runs.csv", run.id, rows, METRIC_COLUMNS)
-            lines = [old for old in self.lines(run.task) if old["run_id"] != run.id]
-            lines = sorted([*lines, line], key=lambda one: one["run_id"])
-            text = "".join(json.dumps(one, sort_keys=True) + "\n" for one in lines)
-            write_atomically(folder / "provenance.jsonl", text)
+            yield
+
+    def put(self, task: str, lines: list[dict[str, Any]], tables: dict[str, pd.DataFrame]) -> None:
+        """Write lines of provenance and rows of tables, in place of those of the same runs."""
+        ids = {line["run_id"] for line in lines}
+        folder = self.root / task
+        for name, columns in TABLES.items():
+            _replace_rows(folder / f"{name}.csv", ids, tables[name], columns)
+        lines = [line for line in self.lines(task) if line["run_id"] not in ids] + lines
+        text = "".join(map(as_line, sorted(lines, key=lambda line: line["run_id"])))
+        write_atomically(folder / "provenance.jsonl", text)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -118,6 +135,18 @@ class Store:
         tasks = sorted({run.task for run in wanted.values()})
         lines = (line for task in tasks for line in self.lines(task))
         return [line for line in lines if line["run_id"] in wanted]
+
+    def tasks(self) -> list[str]:
+        """The tasks of which there are records."""
+        return sorted(path.parent.name for path in self.root.glob("*/provenance.jsonl"))
+
+    def checkpoint(self, run_id: str) -> Path:
+        """Where the checkpoint of a run lies, until it is recorded."""
+        return self.root / ".checkpoints" / f"{run_id}.pt"
+
+    def lock(self, run_id: str) -> Path:
+        """The file that the process which does a run holds."""
+        return self.checkpoint(run_id).with_suffix(".lock")
 
     def recorded(self, runs: Iterable[Run]) -> set[str]:
         """The ids of those of the runs that are recorded, and settled by that."""
@@ -156,14 +185,29 @@ class Store:
         tasks = sorted({run.task for run in runs if run.id in done})
         rows = pd.concat([_read_csv(self.root / task / name, columns) for task in tasks])
         rows = rows[rows["run_id"].isin(done)]
+        self._check(rows, self.provenance(runs), name)
+        return rows
+
+    def rows(self, task: str, name: str) -> pd.DataFrame:
+        """All that is recorded of a task in one of its tables, as text."""
+        path = self.root / task / f"{name}.csv"
+        lines = self.lines(task)
+        if not lines:
+            return pd.DataFrame(columns=TABLES[name])
+        _read_csv(path, TABLES[name])
+        rows = _as_text(path)
+        rows = rows[rows["run_id"].isin({line["run_id"] for line in lines})]
+        self._check(rows, lines, path.name)
+        return rows
+
+    def _check(self, rows: pd.DataFrame, lines: list[dict[str, Any]], name: str) -> None:
         found = rows["run_id"].value_counts()
-        for line in self.provenance(runs):
+        for line in lines:
             if found.get(line["run_id"], 0) != line["rows"][name.removesuffix(".csv")]:
                 raise UserError(
                     f"{self.root}/*/{name} lacks rows of run {line['run_id']}: restore it from "
                     "git, or delete its folder and run the artifacts again"
                 )
-        return rows
 
     def lines(self, task: str) -> list[dict[str, Any]]:
         """The provenance of all that is recorded of a task."""
@@ -201,17 +245,33 @@ def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def _replace_rows(
-    path: Path, run_id: str, rows: pd.DataFrame, columns: list[str], **how: Any
-) -> None:
+def _replace_rows(path: Path, ids: set[str], rows: pd.DataFrame, columns: list[str]) -> None:
     """Text to text: what is on record is never read as numbers and printed anew."""
-    tables = [_as_text(io.StringIO(rows.to_csv(index=False, **how)))]
+    tables = [rows]
     if path.exists():
         _read_csv(path, columns)  # nothing is built on a damaged table
         old = _as_text(path)
-        tables.insert(0, old[old["run_id"] != run_id])
+        tables.insert(0, old[~old["run_id"].isin(ids)])
     table = pd.concat(tables).fillna("").sort_values("run_id", kind="stable")
+    if columns is METRIC_COLUMNS:
+        table = table[_in_order(table.columns)]
     write_atomically(path, table.to_csv(index=False))
+
+
+def _in_order(columns: Iterable[str]) -> list[str]:
+    """The same order of columns, whichever run came first."""
+    rank = {name: place - len(FIRST) for place, name in enumerate(FIRST)}
+    rank |= {name: place + 1 for place, name in enumerate(LAST)}
+    return sorted(columns, key=lambda name: (rank.get(name, 0), name))
+
+
+def _text(table: pd.DataFrame, **how: Any) -> pd.DataFrame:
+    return _as_text(io.StringIO(table.to_csv(index=False, **how)))
+
+
+def as_line(line: dict[str, Any]) -> str:
+    """A line of provenance as it is written."""
+    return json.dumps(line, sort_keys=True) + "\n"
 
 
 def _see_anew(folder: Path) -> None:

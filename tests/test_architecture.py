@@ -34,14 +34,17 @@ ARROWS = {
     "experiments.engine": "torch spec errors record tasks optimizers group replay",
     "experiments.hold": "filelock errors",
     "experiments.campaign": "spec errors record verdict",
+    "experiments.merge": "pandas errors hold record engine",
     "experiments.progress": "tqdm spec errors",
-    "experiments.launch": "torch spec errors record campaign engine group hold progress",
+    "experiments.tensorboard": "torch spec errors tasks",
+    "experiments.launch": "torch spec errors record campaign engine group hold progress "
+    "tensorboard",
     "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks "
     "data engine radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch engine group optimizers data benchmarks yours",
+    "launch merge tensorboard engine group optimizers data benchmarks yours",
     "experiments.__main__": "command_line",
     "experiments": "",
 }

@@ -119,7 +119,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("list", "run", "status", "show", "verdicts", "data", "bench"):
+    for name in ("list", "run", "status", "merge", "show", "verdicts", "data", "bench"):
         assert f"\n    {name} " in shown
 
 
@@ -137,6 +137,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "fig8", "--device", "toaster"], "there is no device 'toaster' here; use"),
         (["run", "fig8", "--jobs", "0"], "--jobs 0 starts no process; give 1 or more"),
         (["run", "fig8", "--jobs", "-3"], "--jobs -3 starts no process; give 1 or more"),
+        (["run", "fig8", "--time-budget", "9"], "'9' is no time; give one such as 90s, 9m or"),
         (["run", "fig6", "--scale", "cpu"], "python -m experiments data cifar10"),
         (["show", "fig99"], "there is no artifact 'fig99'"),
         (["show", "fig1"], "fig1 is not built yet"),
@@ -234,7 +235,14 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize(("package", "words"), [("pandas", ["list"]), ("torch", ["run", "fig8"])])
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("pandas", ["list"]),
+        ("torch", ["run", "fig8"]),
+        ("tensorboard", ["run", "fig8", "--tensorboard", "/dev/null/none"]),
+    ],
+)
 def test_a_missing_package_is_one_sentence(tmp_path: Path, package: str, words: list[str]) -> None:
     places = ["--results", str(tmp_path / "results")] if words[0] == "run" else []
     command = [sys.executable, "-c", BLOCKED, package, *words, *places]

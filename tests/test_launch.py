@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,66 @@ def start(runs: tuple[Run, ...], places: Places, jobs: int = 1) -> list[Result]:
 
 def outcomes(results: list[Result]) -> dict[str, object]:
     return {one.run.id: (one.status, one.metrics, one.curves) for one in results}
+
+
+# The command, in a process of its own, on an artifact that it puts among the others.
+
+COMMAND = """
+import os, signal, sys
+from experiments import artifact, engine, progress
+from experiments.__main__ import main
+from experiments.artifact import Artifact
+from experiments.spec import Run
+
+runs = tuple(Run.from_json(line) for line in sys.argv[1].splitlines())
+artifact.artifacts()["some"] = Artifact("some", "some runs", (), {"smoke": runs})
+kill_at = int(sys.argv[2])
+progress.LINE_SECONDS = 0
+whole = engine.execute
+
+
+def execute(run, *, report, **places):
+    places["every"] = 0.0  # a checkpoint before every update
+    def reporting(done, total, loss, lr):
+        report(done, total, loss, lr)
+        if run == runs[-1] and done == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return whole(run, report=reporting, **places)
+
+
+engine.execute = execute
+sys.exit(main(["run", "some", *sys.argv[3:]]))
+"""
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def campaign() -> Iterator[Start]:
+    """The command, in a process group of its own; perhaps killed at an update of its last run."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(runs: tuple[Run, ...], places: Places, *words: str, kill_at: int = 0) -> Any:
+        specs = "\n".join(run.canonical_json() for run in runs)
+        paths = ["--results", str(places.store.root), "--data-dir", str(places.data_root)]
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, specs, str(kill_at), *paths, *words],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:  # the test has failed
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def test_what_is_recorded_is_skipped(places: Places) -> None:
@@ -176,7 +237,9 @@ def test_what_another_campaign_recorded_meanwhile_is_not_done_again(
     assert ended.left == {}
 
 
-def test_two_campaigns_on_one_folder_share_the_work(tiny: Run, places: Places) -> None:
+def test_two_campaigns_on_one_folder_share_the_work(
+    tiny: Run, places: Places, campaign: Start
+) -> None:
     runs = tuple(dataclasses.replace(tiny, epochs=2, seed=seed) for seed in range(8))
     both = [campaign(runs, places, "--jobs", jobs) for jobs in ("1", "2")]
     told = [process.communicate(timeout=240)[0] for process in both]
@@ -191,7 +254,9 @@ def test_two_campaigns_on_one_folder_share_the_work(tiny: Run, places: Places) -
 # A campaign that ends in time
 
 
-def test_a_campaign_stops_itself_and_says_what_is_left(tiny: Run, places: Places) -> None:
+def test_a_campaign_stops_itself_and_says_what_is_left(
+    tiny: Run, places: Places, campaign: Start
+) -> None:
     """As the command line does it: a few seconds of work, and of three endless runs one waits."""
     endless = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in range(3))
     process = campaign(endless, places, "--jobs", "2", "--time-budget", "30s")
@@ -281,57 +346,12 @@ def test_other_errors_are_not_taken_for_lack_of_memory(
     assert hidden(places) == []
 
 
-# A campaign that is stopped from outside. The command runs in a process of its own, on an artifact
-# that it puts among the others.
-
-COMMAND = """
-import os, signal, sys
-from experiments import artifact, engine, progress
-from experiments.__main__ import main
-from experiments.artifact import Artifact
-from experiments.spec import Run
-
-runs = tuple(Run.from_json(line) for line in sys.argv[1].splitlines())
-artifact.artifacts()["some"] = Artifact("some", "some runs", (), {"smoke": runs})
-kill_at = int(sys.argv[2])
-progress.LINE_SECONDS = 0
-whole = engine.execute
-
-
-def execute(run, *, report, **places):
-    places["every"] = 0.0  # a checkpoint before every update
-    def reporting(done, total, loss, lr):
-        report(done, total, loss, lr)
-        if run == runs[-1] and done == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return whole(run, report=reporting, **places)
-
-
-engine.execute = execute
-sys.exit(main(["run", "some", *sys.argv[3:]]))
-"""
-
-
-def campaign(
-    runs: tuple[Run, ...], places: Places, *words: str, kill_at: int = 0
-) -> subprocess.Popen[str]:
-    """The command, in a process group of its own; perhaps killed at an update of its last run."""
-    specs = "\n".join(run.canonical_json() for run in runs)
-    paths = ["--results", str(places.store.root), "--data-dir", str(places.data_root)]
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, specs, str(kill_at), *paths, *words],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+# A campaign that is stopped from outside
 
 
 @pytest.mark.parametrize("kill_at", [1, 5, 6, 9])
 def test_a_killed_campaign_goes_on_to_the_same_records(
-    tiny: Run, places: Places, tmp_path: Path, kill_at: int
+    tiny: Run, places: Places, tmp_path: Path, campaign: Start, kill_at: int
 ) -> None:
     """After the first of nine updates, within an epoch, at the end of one, at the very end."""
     runs = (dataclasses.replace(tiny, epochs=1), tiny)
@@ -360,7 +380,7 @@ def hidden(places: Places) -> list[str]:
     return [path.name for path in (places.store.root / ".checkpoints").iterdir()]
 
 
-def test_workers_end_with_their_parent(tiny: Run, places: Places) -> None:
+def test_workers_end_with_their_parent(tiny: Run, places: Places, campaign: Start) -> None:
     """After Ctrl-C, which the whole group gets, and after a kill, which the parent alone gets."""
     endless = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in (0, 1))
     blows = ("SIGINT", "SIGKILL")
@@ -381,3 +401,46 @@ def test_workers_end_with_their_parent(tiny: Run, places: Places) -> None:
     assert "Traceback" not in errors
     assert errors.endswith("\nstopped; the same command goes on from here\n")
     assert places.store.recorded(endless) == set()
+
+
+FULL_DISK = """
+folder=$1; shift
+mount -t tmpfs -o size=1500k none "$folder" || exit 77
+"$@"
+echo "status $?" >&2
+find "$folder" -name '*.new' -o -name '*.lock' -size +0 >&2
+ls "$folder"/.checkpoints >&2
+mount -o remount,size=50m "$folder"
+"$@" || exit 1
+cp -r "$folder" "$folder"-kept
+"""
+
+
+def test_a_full_disk_is_a_sentence_and_the_campaign_goes_on(
+    tiny: Run, places: Places, tmp_path: Path
+) -> None:
+    """A real one, of 1.5 MB: the second checkpoint, of one, does not fit beside the first."""
+    places.store.root.mkdir()
+    command = [sys.executable, "-c", COMMAND, tiny.canonical_json(), "0"]
+    command += ["--results", str(places.store.root)]
+    inside = ["sh", "-c", FULL_DISK, "sh", str(places.store.root), *command]
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", *inside],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip(f"this machine lets nobody mount a disk: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    first, _, second = done.stderr.partition("status 2\n")
+    assert first.splitlines()[-1].startswith("error: the checkpoint ")
+    assert "cannot be written; free space" in first
+    assert "Traceback" not in done.stderr
+    left, *_ = second.splitlines()
+    assert left == places.checkpoint(tiny).name  # the last good one, and nothing beside it
+    kept, whole = Store(tmp_path / "results-kept"), Places(Store(tmp_path / "w"), places.data_root)
+    start((tiny,), whole)
+    assert kept.table([tiny]).equals(whole.store.table([tiny]))
+    assert kept.curves([tiny]).equals(whole.store.curves([tiny]))

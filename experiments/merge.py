@@ -1,0 +1,158 @@
+"""Two results folders into one: records, and the checkpoints of runs that are not recorded yet.
+
+Nothing is lost and nothing is mixed: a run comes over whole, from a folder that stays as it is.
+Merging again changes nothing, and A into B gives the same files as B into A, unless the two hold
+different values for the same run: then each keeps its own, and that is said.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from experiments.errors import UserError
+from experiments.hold import hold
+from experiments.record import SETTLED, TABLES, Store, as_line
+
+
+@dataclass
+class Merged:
+    """What a merge did: ids of runs.
+
+    Attributes
+    ----------
+    new, settled
+        Records that came over: of runs that were not recorded, or that had run out of memory here.
+    same
+        Recorded here too, with the same values or with better.
+    differing
+        Recorded here with other values; ours stay.
+    checkpoints
+        That came over.
+    held
+        Whose checkpoints stayed away, since their runs are at work here.
+    """
+
+    new: list[str] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    checkpoints: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        text = (
+            f"{len(self.new)} records and {len(self.checkpoints)} checkpoints are new, "
+            f"{len(self.same)} records were here already"
+        )
+        if self.settled:
+            text += f", {len(self.settled)} take the place of runs that ran out of memory here"
+        if self.differing:
+            text += (
+                f"; {len(self.differing)} runs have other values there, and ours stay: "
+                f"{', '.join(sorted(self.differing))}"
+            )
+        if self.held:
+            text += f"; at work here, so that no checkpoint came over: {', '.join(self.held)}"
+        return text
+
+
+def merge(ours: Store, theirs: Store) -> Merged:
+    """Take over what another results folder has.
+
+    Raises
+    ------
+    UserError
+        If the other folder holds nothing, or a file of the two is damaged or cannot be written.
+    """
+    tasks, checkpoints = theirs.tasks(), sorted(theirs.root.glob(".checkpoints/*.pt"))
+    if not tasks and not checkpoints:
+        raise UserError(
+            f"{theirs.root} holds neither records nor checkpoints; name a results folder"
+        )
+    merged = Merged()
+    if theirs.root.resolve() != ours.root.resolve():
+        for task in tasks:
+            _take_records(ours, theirs, task, merged)
+        settled = {
+            line["run_id"]
+            for task in ours.tasks()
+            for line in ours.lines(task)
+            if _is_settled(line)
+        }
+        for path in checkpoints:
+            if path.stem not in settled:
+                _take_checkpoint(ours, theirs, path.stem, merged)
+        for path in ours.root.glob(".checkpoints/*.pt"):
+            if path.stem in settled:
+                _drop_checkpoint(ours, path.stem)
+    return merged
+
+
+def _take_records(ours: Store, theirs: Store, task: str, merged: Merged) -> None:
+    lines = {line["run_id"]: line for line in theirs.lines(task)}
+    rows = {name: theirs.rows(task, name) for name in TABLES}
+    values = [_values(table) for table in rows.values()]
+    with ours.changing(task):
+        before = {line["run_id"]: line for line in ours.lines(task)}
+        values_before = [_values(ours.rows(task, name)) for name in TABLES]
+        chosen = []
+        for run_id, line in lines.items():
+            old = before.get(run_id)
+            equal = [of.get(run_id) for of in values] == [of.get(run_id) for of in values_before]
+            fate = _fate(line, old, equal)
+            getattr(merged, fate).append(run_id)
+            either = fate == "same" and equal  # which of the two must not depend on who takes
+            if fate in ("new", "settled") or (either and as_line(line) < as_line(old or {})):
+                chosen.append(run_id)
+        if chosen:
+            tables = {name: table[table["run_id"].isin(chosen)] for name, table in rows.items()}
+            ours.put(task, [lines[run_id] for run_id in chosen], tables)
+
+
+def _fate(line: dict[str, Any], old: dict[str, Any] | None, equal: bool) -> str:
+    """The list of `Merged` that a record belongs to."""
+    if old is None:
+        return "new"
+    if _is_settled(line) != _is_settled(old):
+        return "settled" if _is_settled(line) else "same"
+    return "same" if equal and line["status"] == old["status"] else "differing"
+
+
+def _is_settled(line: dict[str, Any]) -> bool:
+    return line["status"] in SETTLED
+
+
+def _values(table: pd.DataFrame) -> dict[str, list[tuple[str, ...]]]:
+    """What each run has in a table, without its axes: those its id stands for."""
+    columns = [name for name in ("step", "split", "metric", "value") if name in table]
+    return {
+        str(run_id): list(rows[columns].itertuples(index=False, name=None))
+        for run_id, rows in table.groupby("run_id")
+    }
+
+
+def _take_checkpoint(ours: Store, theirs: Store, run_id: str, merged: Merged) -> None:
+    """The one that is further stays."""
+    from experiments.engine import progress  # torch: most merges have records alone
+
+    there, here = theirs.checkpoint(run_id), ours.checkpoint(run_id)
+    with hold(ours.lock(run_id)) as held:
+        if not held:
+            merged.held.append(run_id)
+        elif not here.exists() or progress(there) > progress(here):
+            with ours.writing():
+                new = here.with_suffix(".new")
+                shutil.copyfile(there, new)
+                new.replace(here)
+            merged.checkpoints.append(run_id)
+
+
+def _drop_checkpoint(ours: Store, run_id: str) -> None:
+    """What was begun here has ended elsewhere."""
+    with hold(ours.lock(run_id)) as held:
+        if held:
+            ours.checkpoint(run_id).unlink(missing_ok=True)
