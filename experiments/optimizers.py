@@ -10,20 +10,89 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from experiments.errors import UserError
 from experiments.spec import Optim, Run
 from radam_core import RAdam, schedules
+from radam_core.algorithm import Hyperparameters, apply_update
 from radam_core.delayed_adam import DelayedAdam
+
+
+class KahanRAdam(RAdam):
+    """RAdam on weights of 16 bits, each with a remainder: what rounding cut off (Kahan summation).
+
+    The remainder is of the weight's type, so that the two together hold about twice its digits.
+    Each update is computed in single precision, from the sum of the two.
+
+    Parameters
+    ----------
+    params, **arguments
+        As for RAdam; the moments are of `state_dtype` or of the weight's type.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update the parameters; a closure computes the gradients anew and returns the loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update_one(p, p.grad, group)
+        return loss
+
+    def _update_one(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[p]
+        if not state:
+            dtype = group["state_dtype"] or p.dtype
+            state["step"] = torch.zeros(())
+            state["exp_avg"] = torch.zeros_like(p, dtype=dtype)
+            state["exp_avg_sq"] = torch.zeros_like(p, dtype=dtype)
+            state["remainder"] = torch.zeros_like(p)
+        state["step"] += 1
+        names = ("exp_avg", "exp_avg_sq", "remainder")
+        m, v, remainder = (state[name].float() for name in names)
+        whole = p.float() + remainder
+        options = ("lr", "betas", "weight_decay", "decoupled_weight_decay", "maximize")
+        hyper = Hyperparameters(*(group[name] for name in options))
+        apply_update(whole, grad.float(), m, v, self._plan(int(state["step"]), group), hyper)
+        p.copy_(whole)
+        for name, value in zip(names, (m, v, whole - p.float()), strict=True):
+            state[name].copy_(value)
+
+
+class RoundedMomentsRAdam(RAdam):
+    """RAdam whose moments are rounded to bfloat16 after every update.
+
+    The numbers are those of moments stored in bfloat16, which `rounding="stochastic"` does not
+    allow; the memory is not.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update the parameters; a closure computes the gradients anew and returns the loss."""
+        loss = super().step(closure)
+        for state in self.state.values():
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name].copy_(state[name].bfloat16())
+        return loss
+
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD,
     "adam": AdamW,
     "radam": RAdam,
+    "radam-kahan": KahanRAdam,
+    "radam-rounded-moments": RoundedMomentsRAdam,
     "delayed-adam": DelayedAdam,
 }
+DTYPES: dict[Any, torch.dtype] = {"float32": torch.float32}
+"""The types that an option can name."""
 DURATIONS = ("steps", "milestones", "total")
 """The arguments of a schedule that count time: in epochs where the spec says so."""
 
@@ -39,9 +108,10 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter]) -> Optimizer:
     if optim.name not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise UserError(f"there is no optimizer {optim.name!r}; the optimizers are: {known}")
+    arguments = {key: DTYPES.get(value, value) for key, value in optim.options}
     try:
         return OPTIMIZERS[optim.name](
-            parameters, lr=optim.lr, weight_decay=optim.weight_decay, **dict(optim.options)
+            parameters, lr=optim.lr, weight_decay=optim.weight_decay, **arguments
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{optim.name} refuses its arguments: {error}") from error

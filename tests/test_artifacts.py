@@ -21,7 +21,7 @@ PAPER = (
 )
 """Every figure and table of the paper, and its theorem."""
 
-BUILT = ("table1", "fig5", "fig6", "fig8", "fig9", "thm1", "finite-variance")
+BUILT = ("table1", "fig5", "fig6", "fig8", "fig9", "thm1", "finite-variance", "bf16-weights")
 """Those that can be run; the others are claimed, and say "not run"."""
 
 CLASSIFIERS = {"optimizer", "optim.momentum", "optim.betas", "lr", "seed"}
@@ -33,6 +33,7 @@ COMPARED: dict[str, set[str]] = {
     "fig9": {"mu", "seed"},
     "thm1": set(),
     "finite-variance": {"rho", "seed"},
+    "bf16-weights": {"optimizer", "optim.state_dtype", "optim.rounding", "weights", "lr", "seed"},
 }
 """The declared axes: on these alone may an artifact's runs of one scale differ."""
 
