@@ -8,67 +8,26 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.optimizer import ParamsT
 
 from experiments.errors import UserError
+from experiments.radam_variants import KahanRAdam, RAdamFirst, RoundedMomentsRAdam
 from experiments.spec import Optim, Run
 from radam_core import RAdam, schedules
-from radam_core.algorithm import Update, adaptive_update
 from radam_core.delayed_adam import DelayedAdam
-
-
-class RAdamFirst(RAdam):
-    """RAdam whose first updates are another optimizer's (Appendix C of the paper).
-
-    Parameters
-    ----------
-    params
-        As for RAdam.
-    first
-        Pairs of "sgd" or "adam" and a number of updates, in their order: ``(("sgd", 4), ("adam",
-        4))`` makes updates 1 to 4 momentum SGD's and updates 5 to 8 Adam's. The moments gather all
-        the while, as in RAdam.
-    **arguments
-        RAdam's own.
-
-    Raises
-    ------
-    ValueError
-        If `first` names another optimizer, or no number of updates.
-    """
-
-    def __init__(
-        self, params: ParamsT, *, first: Sequence[tuple[str, int]] = (), **arguments: Any
-    ) -> None:
-        for name, count in first:
-            if name not in ("sgd", "adam") or type(count) is not int or count < 1:
-                raise ValueError(
-                    f"first={first!r} does not say whose the first updates are; use pairs such as "
-                    '("adam", 4), of "sgd" or "adam" and a number of updates'
-                )
-        self.first = [name for name, count in first for _ in range(count)]
-        super().__init__(params, **arguments)
-
-    def _plan(self, t: int, group: dict[str, Any]) -> Update:
-        if t > len(self.first):
-            return super()._plan(t, group)
-        beta1, beta2 = group["betas"]
-        if self.first[t - 1] == "sgd":
-            return Update("sgd", 1 / (1 - beta1**t), 0.0)
-        return adaptive_update(t, (beta1, beta2), group["eps"], 1.0, group["eps_placement"])
-
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD,
     "adam": AdamW,
     "radam": RAdam,
     "radam-first": RAdamFirst,
+    "radam-kahan": KahanRAdam,
+    "radam-rounded-moments": RoundedMomentsRAdam,
     "delayed-adam": DelayedAdam,
 }
 CAPTURABLE: dict[str, dict[str, Any]] = {
@@ -77,6 +36,8 @@ CAPTURABLE: dict[str, dict[str, Any]] = {
     "radam": {"capturable": True},
 }
 """Those whose step can be part of a CUDA graph, and the arguments that make it so."""
+DTYPES: dict[Any, torch.dtype] = {"float32": torch.float32}
+"""The types that an option can name."""
 DURATIONS = ("steps", "milestones", "total")
 """The arguments of a schedule that count time: in epochs where the spec says so."""
 
@@ -92,7 +53,8 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
         If there is no optimizer of that name, or it refuses the arguments.
     """
     constructor = _constructor(optim.name)
-    parameters, arguments = list(parameters), dict(optim.options)
+    parameters = list(parameters)
+    arguments: dict[str, Any] = {key: DTYPES.get(value, value) for key, value in optim.options}
     if _takes(constructor, "weight_decay"):
         arguments["weight_decay"] = optim.weight_decay
     elif optim.weight_decay:

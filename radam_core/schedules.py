@@ -10,16 +10,24 @@ Warmups are evaluated at ``t``, so that the first update already moves the weigh
 evaluated at the number of updates already made, ``t - 1``, so that the first update uses the full
 learning rate; PyTorch's schedulers count this way too (their ``last_epoch`` is ``t - 1``).
 
+A schedule can be one of several, with PyTorch's own:
+
+>>> warmup = Schedule(optimizer, RectifiedWarmup(0.999))  # doctest: +SKIP
+>>> decay = CosineAnnealingLR(optimizer, T_max=70_000)  # doctest: +SKIP
+>>> schedule = ChainedScheduler([warmup, decay])  # doctest: +SKIP
+
 Factors are frozen dataclasses: they compare, hash, print and pickle as plain values.
 """
 
 import math
 import operator
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -313,14 +321,21 @@ class Delayed(Factor):
 
 
 class Schedule(LRScheduler):
-    """Sets each group's learning rate to its base learning rate times the product of factors.
+    """Multiplies each group's learning rate by the product of factors.
 
     Use it as any PyTorch scheduler: construct it after the optimizer (which sets the learning rate
     of the first update, ``t = 1``), then call :meth:`step` after every ``optimizer.step()``.
 
-    The learning rate is a function of ``t`` alone, never of the previous one, so a resumed
-    schedule gives the very bits of an uninterrupted one. ``state_dict`` holds the count and the
-    base learning rates; the factors are code, so construct the schedule with the same ones.
+    By itself it sets base learning rate times product, a function of ``t`` alone. What others
+    multiply onto the rates, it keeps: in a ``ChainedScheduler``, in any order, or beside
+    ``ReduceLROnPlateau``, the rates are the product of all. Schedulers that set the rates anew at
+    every update and so keep nothing (``LambdaLR``, ``OneCycleLR``, ``SequentialLR``) cannot be
+    chained; a Schedule inside of a ``SequentialLR`` starts where its turn begins, and the function
+    of a ``LambdaLR`` can be a factor: ``lambda t: function(t - 1)``.
+
+    ``state_dict`` holds the count and the learning rates; the factors are code, so construct the
+    schedule with the same ones. A resumed schedule gives the very bits of an uninterrupted one.
+    The rates come from its state, whether the optimizer's is loaded before it, after it or never.
 
     A group that joins by ``optimizer.add_param_group`` brings its own learning rate as base and is
     scaled from the next :meth:`step` on; call :meth:`apply` to scale it before its first update.
@@ -331,9 +346,12 @@ class Schedule(LRScheduler):
         Its groups may have different learning rates, as floats or as tensors (which are then
         changed in place, as capturable optimizers need).
     *factors : Factor
-        Functions of ``t``; none leaves the learning rate alone.
+        Functions of ``t``; none leaves the learning rate alone. Where their product is 0, the rate
+        is ``2**-100`` times its base: too little to move a weight, and enough to keep what other
+        schedulers multiply onto it.
     last_epoch : int
-        Number of updates already made, less one, as in every PyTorch scheduler.
+        Number of updates already made, less one, as in every PyTorch scheduler. The base learning
+        rates are then the groups' ``initial_lr``; a chain is resumed by its ``state_dict``.
 
     Raises
     ------
@@ -341,6 +359,9 @@ class Schedule(LRScheduler):
         If ``optimizer`` is not an optimizer or a factor cannot be called.
     ValueError
         If a factor gives a negative or non-finite multiplier.
+    RuntimeError
+        From :meth:`step`, if the factors hold a learning rate at 0 and another scheduler has set
+        it anew.
     """
 
     def __init__(
@@ -350,7 +371,11 @@ class Schedule(LRScheduler):
             if not callable(factor):
                 raise TypeError(f"{factor!r} is not a factor: use a function of the update number")
         self.factors = factors
+        self.bare_lrs: list[float | Tensor] = []  # the rates without these factors
+        self._last_lr: list[float | Tensor] = []  # the rates as they were set
         super().__init__(optimizer, last_epoch)
+        hook = optimizer.register_load_state_dict_pre_hook(_with_present_rates)
+        weakref.finalize(self, hook.remove)
 
     @property
     def t(self) -> int:
@@ -367,38 +392,112 @@ class Schedule(LRScheduler):
             )
         return product
 
+    def step(self, epoch: int | None = None) -> None:
+        """Set the learning rates of the next update.
+
+        Parameters
+        ----------
+        epoch : int, optional
+            Deprecated by PyTorch; use ``last_epoch`` of the constructor.
+        """
+        self._take_over()
+        super().step(epoch)
+
     def get_lr(self) -> list[float | Tensor]:
         """Return the learning rates of update :attr:`t`, one per parameter group."""
-        self._adopt_new_groups()
-        multiplier = self.multiplier(self.t)
-        return [base_lr * multiplier for base_lr in self.base_lrs]
+        scale = self._scale()
+        return [bare_lr * scale for bare_lr in self.bare_lrs]
+
+    def _get_closed_form_lr(self) -> list[float | Tensor]:
+        """The same, from the base rates: SequentialLR asks for it when our turn begins."""
+        self.bare_lrs = list(self.base_lrs)
+        return self.get_lr()
 
     def apply(self) -> None:
         """Set every group's learning rate for update :attr:`t` without counting an update."""
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
-        self._last_lr = [_unaliased(group["lr"]) for group in self.optimizer.param_groups]
+        self._take_over()
+        self._set(self.get_lr())
+        self._last_lr = self._rates()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the count and the learning rates; no code, so ``torch.load`` reads it safely."""
         state = super().state_dict()
         del state["factors"]
-        return state
+        return {**state, "rates": self._rates()}
 
-    def _adopt_new_groups(self) -> None:
-        new_groups = self.optimizer.param_groups[len(self.base_lrs) :]
-        for group in new_groups:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where another schedule stood, and set the optimizer's learning rates accordingly.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What :meth:`state_dict` returned.
+        """
+        state = dict(state_dict)
+        rates = state.pop("rates")
+        super().load_state_dict(state)
+        self._set(rates)
+
+    def _scale(self) -> float:
+        return max(self.multiplier(self.t), _REST)
+
+    def _take_over(self) -> None:
+        """Count in what others did to the rates since this schedule set them."""
+        # New lists: the old ones may be part of a state_dict that somebody holds.
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             group.setdefault("initial_lr", _unaliased(group["lr"]))
-        # A new list: the old one may be part of a state_dict that somebody holds.
-        self.base_lrs = self.base_lrs + [_unaliased(group["initial_lr"]) for group in new_groups]
+            self.base_lrs = [*self.base_lrs, _unaliased(group["initial_lr"])]
+        if self.last_epoch < 0:  # nothing is set yet, or SequentialLR has undone it
+            self.bare_lrs = self._rates()
+            return
+        scale = self._scale()
+        before = zip(self._rates(), self._last_lr, self.bare_lrs, strict=False)
+        bare = [_bare(rate, last, bare, scale) for rate, last, bare in before]
+        self.bare_lrs = bare + self.base_lrs[len(bare) :]
+
+    def _rates(self) -> list[float | Tensor]:
+        return [_unaliased(group["lr"]) for group in self.optimizer.param_groups]
+
+    def _set(self, rates: Sequence[float | Tensor]) -> None:
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+
+_REST = 2.0**-100  # a power of two, so that multiplying by it and dividing loses no bit
+
+
+def _bare(
+    rate: float | Tensor, last: float | Tensor, bare: float | Tensor, scale: float
+) -> float | Tensor:
+    """A rate without the factors: to the bit as before where nobody has touched it."""
+    if scale == _REST and rate > last * 2.0**50:
+        raise RuntimeError(
+            f"the factors hold the learning rate at 0, and it was set to {float(rate):g}: a "
+            "scheduler that sets it anew (LambdaLR, OneCycleLR, SequentialLR) cannot be chained; "
+            "give its function to Schedule as a factor, or wait with setting the rate by hand"
+        )
+    if isinstance(rate, Tensor):  # without a look at its value, which would wait for the device
+        return torch.where(rate == last, bare, rate / scale)
+    return bare if rate == last else rate / scale
 
 
 def _unaliased(lr: float | Tensor) -> float | Tensor:
     """A copy that in-place changes of a tensor learning rate do not reach."""
     return lr.clone() if isinstance(lr, Tensor) else lr
+
+
+def _with_present_rates(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any] | None:
+    """A state to load into an optimizer, but for the learning rates: these are the schedule's."""
+    groups, saved = optimizer.param_groups, state_dict["param_groups"]
+    if len(groups) != len(saved):
+        return None  # the optimizer says what is wrong
+    names = ("lr", "initial_lr")
+    present = [{name: group[name] for name in names if name in group} for group in groups]
+    merged = [{**old, **kept} for old, kept in zip(saved, present, strict=True)]
+    return {**state_dict, "param_groups": merged}
 
 
 def _check_count(name: str, value: int, least: int = 1) -> None:

@@ -49,12 +49,24 @@ def interrupted(run: Run, checkpoint: Path, reports: int, **how: float) -> tuple
 
 # Interruption. A tiny run has three epochs of three updates, each of which is reported.
 
+LOW = {
+    "precision": "bfloat16",
+    "settings": options(
+        widths=(16,), weights="bfloat16", train_images=80, validation_images=40, augment=True
+    ),
+}
+SINGLE = options(state_dtype="float32")
+STOCHASTIC = options(state_dtype="float32", rounding="stochastic")
 ARMS = {
     "radam with schedules": {},
     "radam with clip and bfloat16": {"clip": 0.5, "precision": "bfloat16"},
     "sgd with momentum": {"optim": Optim("sgd", lr=0.1, options=options(momentum=0.9))},
     "adam": {"optim": Optim("adam", lr=0.01)},
     "delayed adam": {"optim": Optim("delayed-adam", lr=0.01, options=options(delay=4))},
+    "stochastic": LOW | {"optim": Optim("radam", lr=0.01, options=STOCHASTIC)},
+    "rounded": LOW | {"optim": Optim("radam-rounded-moments", lr=0.01, options=STOCHASTIC)},
+    "kahan": LOW | {"optim": Optim("radam-kahan", lr=0.01, options=SINGLE)},
+    "kahan with bfloat16 moments": LOW | {"optim": Optim("radam-kahan", lr=0.01)},
 }
 
 

@@ -1,6 +1,7 @@
 """Schedules: closed forms, agreement with PyTorch's own, and life inside a training loop."""
 
 import dataclasses
+import gc
 import io
 import math
 import pickle
@@ -204,8 +205,8 @@ def test_equals_the_scheduler_of_torch(
 
 def test_factors_multiply_and_each_group_keeps_its_base() -> None:
     warmup, decay = LinearWarmup(3), LinearDecay(6)
-    lrs = lrs_of(Schedule(sgd(0.1, 2.0), warmup, decay), 8)
-    assert lrs == [[base * (warmup(t) * decay(t)) for base in (0.1, 2.0)] for t in range(1, 9)]
+    lrs = lrs_of(Schedule(sgd(0.1, 2.0), warmup, decay), 6)
+    assert lrs == [[base * (warmup(t) * decay(t)) for base in (0.1, 2.0)] for t in range(1, 7)]
     assert lrs_of(Schedule(sgd(0.1)), 3) == [[0.1]] * 3
 
 
@@ -302,6 +303,197 @@ def test_bad_use_gets_a_sentence() -> None:
         Schedule(sgd(0.1), 0.5)
     with pytest.raises(TypeError, match="not an Optimizer"):
         Schedule(None, LinearWarmup(2))
+
+
+# Chains with PyTorch's own schedulers
+
+
+WARMUPS: list[Factor] = [
+    LinearWarmup(7),
+    UntunedLinearWarmup(0.9),
+    UntunedExponentialWarmup(0.9),
+    RectifiedWarmup(0.9),
+    RectifiedWarmup(0.9, method="exact"),
+]
+Chain = tuple[Callable[[SGD], lr_scheduler.LRScheduler], Callable[[int], float]]
+OF_TORCH: dict[str, Chain] = {  # with the factor in closed form, of n = t - 1
+    "cosine": (
+        lambda opt: lr_scheduler.CosineAnnealingLR(opt, T_max=30),
+        lambda n: (1 + math.cos(math.pi * n / 30)) / 2,
+    ),
+    "step": (lambda opt: lr_scheduler.StepLR(opt, 2, gamma=0.5), lambda n: 0.5 ** (n // 2)),
+    "linear decay": (
+        lambda opt: lr_scheduler.LinearLR(opt, 1.0, 0.1, total_iters=15),
+        lambda n: 1 - 0.9 * min(n / 15, 1),
+    ),
+    "linear warmup": (
+        lambda opt: lr_scheduler.LinearLR(opt, 0.01, 1.0, total_iters=10),
+        lambda n: 0.01 + 0.99 * min(n / 10, 1),
+    ),
+    "exponential": (lambda opt: lr_scheduler.ExponentialLR(opt, 0.8), lambda n: 0.8**n),
+}
+
+
+def chained(
+    optimizer: SGD, factor: Factor, of_torch: str, first: bool = True
+) -> lr_scheduler.ChainedScheduler:
+    """A Schedule and a scheduler of torch, made and called in this order or the other one."""
+    makers = [lambda opt: Schedule(opt, factor), OF_TORCH[of_torch][0]]
+    parts = [make(optimizer) for make in (makers if first else makers[::-1])]
+    return lr_scheduler.ChainedScheduler(parts)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["ours first", "theirs first"])
+@pytest.mark.parametrize("of_torch", OF_TORCH)
+@pytest.mark.parametrize("factor", WARMUPS, ids=repr)
+def test_a_chain_is_the_product(factor: Factor, of_torch: str, first: bool) -> None:
+    """Also where the first factors are 0, as those of the rectified warmup are."""
+    lrs = lrs_of(chained(sgd(0.1, 3.0), factor, of_torch, first), 25)
+    theirs = OF_TORCH[of_torch][1]
+    product = [[b * factor(t) * theirs(t - 1) for b in (0.1, 3.0)] for t in range(1, 26)]
+    np.testing.assert_allclose(lrs, product, rtol=1e-12, atol=1e-28)
+
+
+@pytest.mark.parametrize("factor", [LinearWarmup(7), RectifiedWarmup(0.9)], ids=repr)
+def test_a_chain_of_tensor_rates_is_the_product_too(factor: Factor) -> None:
+    lr = torch.tensor(0.1)
+    optimizer = sgd(lr)
+    lrs = lrs_of(chained(optimizer, factor, "cosine"), 25)
+    product = [[0.1 * factor(t) * OF_TORCH["cosine"][1](t - 1)] for t in range(1, 26)]
+    np.testing.assert_allclose(lrs, product, rtol=1e-5, atol=1e-28)
+    assert optimizer.param_groups[0]["lr"] is lr
+
+
+def test_two_schedules_chain() -> None:
+    optimizer = sgd(0.1)
+    parts = [Schedule(optimizer, RectifiedWarmup(0.9)), Schedule(optimizer, CosineDecay(30))]
+    chain = lr_scheduler.ChainedScheduler(parts)
+    whole = lrs_of(Schedule(sgd(0.1), RectifiedWarmup(0.9), CosineDecay(30)), 25)
+    np.testing.assert_allclose(lrs_of(chain, 25), whole, rtol=1e-12, atol=1e-28)
+
+
+def test_one_after_the_other() -> None:
+    """SequentialLR has no schedule run before its turn, and each begins where its turn does."""
+    optimizer = sgd(0.1, 3.0)
+    parts = [
+        Schedule(optimizer, RectifiedWarmup(0.9)),
+        lr_scheduler.CosineAnnealingLR(optimizer, T_max=30),
+        Schedule(optimizer, LinearDecay(10), StepDecay((4,))),
+    ]
+    lrs = lrs_of(lr_scheduler.SequentialLR(optimizer, parts, milestones=[8, 14]), 22)
+    product = [RectifiedWarmup(0.9)(t) for t in range(1, 9)]
+    product += [OF_TORCH["cosine"][1](n) for n in range(6)]
+    product += [LinearDecay(10)(t) * StepDecay((4,))(t) for t in range(1, 9)]
+    np.testing.assert_allclose(
+        lrs, [[base * x for base in (0.1, 3.0)] for x in product], rtol=1e-12, atol=1e-28
+    )
+
+
+@pytest.mark.parametrize("factor", [*FACTORS], ids=repr)
+def test_a_factor_drives_a_lambda_of_torch(factor: Factor) -> None:
+    """It counts from 1 where LambdaLR counts from 0."""
+    of_torch = lr_scheduler.LambdaLR(sgd(0.1, 3.0), lambda n: factor(n + 1))
+    ours = lrs_of(Schedule(sgd(0.1, 3.0), factor), 15)
+    np.testing.assert_allclose(ours, lrs_of(of_torch, 15), rtol=0, atol=1e-28)
+
+
+def test_a_plateau_lowers_what_the_schedule_sets() -> None:
+    schedule = Schedule(sgd(1.0), LinearWarmup(4))
+    plateau = lr_scheduler.ReduceLROnPlateau(schedule.optimizer, factor=0.5, patience=0)
+    lrs = []
+    for loss in (3.0, 2.0, 2.0, 1.0, 1.0, 0.5):
+        lrs.append(schedule.optimizer.param_groups[0]["lr"])
+        advance(schedule)
+        plateau.step(loss)
+    np.testing.assert_allclose(lrs, [0.25, 0.5, 0.75, 0.5, 0.5, 0.25])
+
+
+def test_a_rate_that_is_set_by_hand_is_the_one_to_go_on_from() -> None:
+    schedule = Schedule(sgd(1.0, 4.0), LinearWarmup(4))
+    advance(schedule)
+    schedule.optimizer.param_groups[0]["lr"] = 0.05
+    schedule.apply()
+    np.testing.assert_allclose(lrs_of(schedule, 4), [[0.05, 2], [0.075, 3], [0.1, 4], [0.1, 4]])
+
+
+@pytest.mark.parametrize("rate", [float, torch.tensor])
+def test_at_rest_no_weight_moves_and_a_rate_set_anew_is_refused(rate: Callable[..., Any]) -> None:
+    optimizer = sgd(rate(0.1))
+    schedule = Schedule(optimizer, RectifiedWarmup(0.999))
+    p = optimizer.param_groups[0]["params"][0]
+    p.grad = torch.full_like(p, 1e3)
+    for _ in range(4):
+        advance(schedule)
+        assert torch.equal(p, torch.ones(2))
+    advance(schedule)
+    assert not torch.equal(p, torch.ones(2))
+
+    optimizer = sgd(rate(0.1))
+    schedule = Schedule(optimizer, RectifiedWarmup(0.999))
+    anew = lr_scheduler.LambdaLR(optimizer, lambda n: 1 / (n + 1))
+    with pytest.raises(RuntimeError, match=r"at 0, and it was set to 0\.05: .* cannot be chained"):
+        advance(lr_scheduler.ChainedScheduler([anew, schedule]))
+
+
+@pytest.mark.parametrize("order", ["optimizer last", "optimizer first", "before the schedule"])
+@pytest.mark.parametrize("stop", [0, 2, 4, 11])
+@pytest.mark.parametrize("of_torch", ["cosine", "linear warmup", None])
+def test_a_chain_resumes_bit_equal(of_torch: str | None, stop: int, order: str) -> None:
+    """In whatever order the states are loaded, and a lone schedule, too."""
+
+    def make(optimizer: SGD) -> Any:
+        if of_torch is None:
+            return Schedule(optimizer, RectifiedWarmup(0.9))
+        return chained(optimizer, RectifiedWarmup(0.9), of_torch)
+
+    whole = lrs_of(make(sgd(0.1, 0.7)), 20)
+    first = make(sgd(0.1, 0.7))
+    begun = lrs_of(first, stop)
+    file = io.BytesIO()
+    torch.save((first.state_dict(), first.optimizer.state_dict()), file)
+    file.seek(0)
+    state, optimizer_state = torch.load(file, weights_only=True)
+
+    optimizer = sgd(9.0, 9.0)
+    if order == "before the schedule":
+        optimizer.load_state_dict(optimizer_state)
+    second = make(optimizer)
+    if order == "optimizer first":
+        optimizer.load_state_dict(optimizer_state)
+    second.load_state_dict(state)
+    if order == "optimizer last":
+        optimizer.load_state_dict(optimizer_state)
+    assert begun + lrs_of(second, 20 - stop) == whole
+
+
+def test_one_after_the_other_resumes_bit_equal() -> None:
+    def make(optimizer: SGD) -> lr_scheduler.SequentialLR:
+        parts = [Schedule(optimizer, LinearWarmup(6)), Schedule(optimizer, CosineDecay(20))]
+        return lr_scheduler.SequentialLR(optimizer, parts, milestones=[6])
+
+    whole = lrs_of(make(sgd(0.1)), 15)
+    for stop in (3, 6, 9):
+        first, second = make(sgd(0.1)), make(sgd(9.0))
+        begun = lrs_of(first, stop)
+        second.load_state_dict(first.state_dict())
+        second.optimizer.load_state_dict(first.optimizer.state_dict())
+        assert begun + lrs_of(second, 15 - stop) == whole
+
+
+def test_a_state_that_is_loaded_into_the_optimizer_leaves_the_rates_to_the_schedule() -> None:
+    """Those of a training that ended, say: scaled by the warmup, they would be far too large."""
+    other = sgd(0.5)
+    optimizer = sgd(0.01)
+    schedule = Schedule(optimizer, LinearWarmup(1000))
+    optimizer.load_state_dict(other.state_dict())
+    assert lrs_of(schedule, 2) == [[0.01 / 1000], [0.01 * 2 / 1000]]
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        optimizer.load_state_dict(sgd(1.0, 1.0).state_dict())
+
+    del schedule
+    gc.collect()
+    optimizer.load_state_dict(other.state_dict())
+    assert optimizer.param_groups[0]["lr"] == 0.5
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])

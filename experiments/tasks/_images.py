@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,12 @@ _load = functools.lru_cache(maxsize=1)(data.load)
 
 
 class ImageClassification:
-    """A residual network on part of a data set, with a validation set held out of the training set.
+    """A network on part of a data set, with a validation set held out of the training set.
 
-    The run's settings: ``depth`` of the network, ``train_images`` and ``validation_images`` (how
-    many, drawn without overlap by a fixed permutation that is the same for every run), ``augment``
-    (random crops of the image padded by 4, and horizontal flips).
+    The run's settings: ``depth`` of a residual network, or ``widths`` of a perceptron's hidden
+    layers; ``weights`` (the type of the network's numbers, float32 if not given); ``train_images``
+    and ``validation_images`` (how many, drawn without overlap by a fixed permutation that is the
+    same for every run), ``augment`` (random crops of the image padded by 4, and horizontal flips).
 
     All images live on the device, and the loss is what cuts a batch out of them: a batch itself
     only says which images are meant, and how each of them is shifted and mirrored.
@@ -70,9 +72,16 @@ class ImageClassification:
         return images.contiguous(memory_format=torch.channels_last)
 
     def model(self) -> nn.Module:
-        """A new residual network."""
-        network = ResNet(self.run.setting("depth"), self.channels, self.classes)
-        return network.to(memory_format=torch.channels_last)  # a third faster on CPUs
+        """A new network."""
+        settings = dict(self.run.settings)
+        network: nn.Module
+        if "widths" in settings:
+            inputs = self.train[0][0].numel()
+            network = _perceptron(inputs, *settings["widths"], self.classes)
+        else:
+            network = ResNet(self.run.setting("depth"), self.channels, self.classes)
+            network = network.to(memory_format=torch.channels_last)  # a third faster on CPUs
+        return network.to(getattr(torch, settings.get("weights", "float32")))
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
         """Every training image once, in an order of the run's seed and the epoch.
@@ -131,6 +140,13 @@ def _crops(pixels: Tensor) -> Tensor:
     height, width = pixels.shape[-2:]
     padded = F.pad(pixels, (PADDING,) * 4)
     return padded.unfold(2, height, 1).unfold(3, width, 1)
+
+
+def _perceptron(*widths: int) -> nn.Sequential:
+    """Linear layers between the widths, with rectifiers between the layers."""
+    layers = [nn.Linear(*pair) for pair in itertools.pairwise(widths)]
+    between = [module for layer in layers for module in (nn.ReLU(), layer)]
+    return nn.Sequential(nn.Flatten(), *between[1:])
 
 
 def _split(available: int, run: Run) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,116 @@
+"""RAdams that the studies compare with RAdam, and that nobody should train with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from radam_core import RAdam
+from radam_core.algorithm import Hyperparameters, Update, adaptive_update, apply_update
+
+
+class RAdamFirst(RAdam):
+    """RAdam whose first updates are another optimizer's (Appendix C of the paper).
+
+    Parameters
+    ----------
+    params
+        As for RAdam.
+    first
+        Pairs of "sgd" or "adam" and a number of updates, in their order: ``(("sgd", 4), ("adam",
+        4))`` makes updates 1 to 4 momentum SGD's and updates 5 to 8 Adam's. The moments gather all
+        the while, as in RAdam.
+    **arguments
+        RAdam's own.
+
+    Raises
+    ------
+    ValueError
+        If `first` names another optimizer, or no number of updates.
+    """
+
+    def __init__(
+        self, params: ParamsT, *, first: Sequence[tuple[str, int]] = (), **arguments: Any
+    ) -> None:
+        for name, count in first:
+            if name not in ("sgd", "adam") or type(count) is not int or count < 1:
+                raise ValueError(
+                    f"first={first!r} does not say whose the first updates are; use pairs such as "
+                    '("adam", 4), of "sgd" or "adam" and a number of updates'
+                )
+        self.first = [name for name, count in first for _ in range(count)]
+        super().__init__(params, **arguments)
+
+    def _plan(self, t: int, group: dict[str, Any]) -> Update:
+        if t > len(self.first):
+            return super()._plan(t, group)
+        beta1, beta2 = group["betas"]
+        if self.first[t - 1] == "sgd":
+            return Update("sgd", 1 / (1 - beta1**t), 0.0)
+        return adaptive_update(t, (beta1, beta2), group["eps"], 1.0, group["eps_placement"])
+
+
+class KahanRAdam(RAdam):
+    """RAdam on weights of 16 bits, each with a remainder: what rounding cut off (Kahan summation).
+
+    The remainder is of the weight's type, so that the two together hold about twice its digits.
+    Each update is computed in single precision, from the sum of the two.
+
+    Parameters
+    ----------
+    params, **arguments
+        As for RAdam; the moments are of `state_dtype` or of the weight's type.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update the parameters; a closure computes the gradients anew and returns the loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update_one(p, p.grad, group)
+        return loss
+
+    def _update_one(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[p]
+        if not state:
+            dtype = group["state_dtype"] or p.dtype
+            state["step"] = torch.zeros(())
+            state["exp_avg"] = torch.zeros_like(p, dtype=dtype)
+            state["exp_avg_sq"] = torch.zeros_like(p, dtype=dtype)
+            state["remainder"] = torch.zeros_like(p)
+        state["step"] += 1
+        names = ("exp_avg", "exp_avg_sq", "remainder")
+        m, v, remainder = (state[name].float() for name in names)
+        whole = p.float() + remainder
+        options = ("lr", "betas", "weight_decay", "decoupled_weight_decay", "maximize")
+        hyper = Hyperparameters(*(group[name] for name in options))
+        apply_update(whole, grad.float(), m, v, self._plan(int(state["step"]), group), hyper)
+        p.copy_(whole)
+        for name, value in zip(names, (m, v, whole - p.float()), strict=True):
+            state[name].copy_(value)
+
+
+class RoundedMomentsRAdam(RAdam):
+    """RAdam whose moments are rounded to bfloat16 after every update.
+
+    The numbers are those of moments stored in bfloat16, which `rounding="stochastic"` does not
+    allow; the memory is not.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update the parameters; a closure computes the gradients anew and returns the loss."""
+        loss = super().step(closure)
+        for state in self.state.values():
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name].copy_(state[name].bfloat16())
+        return loss
