@@ -30,6 +30,8 @@ ARROWS = {
     "experiments.engine": "torch spec errors record tasks optimizers",
     "experiments.launch": "torch tqdm spec errors record engine",
     "experiments.benchmarks": "torch pandas benchmarks tasks radam_core",
+    "experiments.peers": "torch pandas errors peers radam_core torch_optimizer timm "
+    "pytorch_optimizer optax jax pytorch_warmup schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact launch "

@@ -33,7 +33,18 @@ def _zeros(*shape: int) -> Tensor:
 
 def _same(path: Tensor, other: Tensor) -> bool:
     """Whether two paths are one, but for rounding to single precision."""
-    return torch.allclose(path, other, rtol=1e-4, atol=1e-6)
+    return bool((path - other).abs().max() <= 1e-5 * other.abs().max())
+
+
+def _apart(path: Tensor, right: Tensor) -> float:
+    """By how much of its length some update of a path [updates + 1, elements] is off."""
+    moves, right_moves = path.diff(dim=0), right.diff(dim=0)
+    off = (moves - right_moves).norm(dim=1) / right_moves.norm(dim=1).clamp(min=1e-30)
+    return float(off.max())
+
+
+def _unless_off(answer: str, apart: float) -> str:
+    return answer if apart < 1e-4 else f"{answer}, a step off by {apart:.1%}"
 
 
 # ---- how fast it can be
@@ -60,7 +71,8 @@ def _operations(make: Make, tensors: int, betas: Betas) -> int:
             p.grad = torch.ones_like(p)
         with Recording() as recording:
             optimizer.step()
-    return recording.passes(params[0].shape)
+    passes: int = recording.passes(params[0].shape)
+    return passes
 
 
 def capturable(make: Make, betas: Betas) -> str:
@@ -83,10 +95,11 @@ def capturable(make: Make, betas: Betas) -> str:
     path = [p.detach().clone()]
     for row in grads[2:]:
         grad.copy_(row)
-        recording.replay()
+        with torch.no_grad():
+            recording.replay()
         path.append(p.detach().clone())
-    expected = walk(make, start, grads, lr=0.01, betas=betas)[2:]
-    return "yes" if _same(torch.stack(path), expected) else "the option does nothing"
+    apart = _apart(torch.stack(path), walk(make, start, grads, lr=0.01, betas=betas)[2:])
+    return _unless_off("yes", apart) if apart < 0.5 else "the option does nothing"
 
 
 def compiled(make: Make, betas: Betas) -> str:
@@ -102,15 +115,18 @@ def compiled(make: Make, betas: Betas) -> str:
     p = start.clone().requires_grad_()
     optimizer = make([p], betas=betas)
     torch.compiler.reset()
-    optimizer.step = torch.compile(optimizer.step, backend=compiler)  # type: ignore[method-assign]
+    update = torch.compile(optimizer.step, backend=compiler)
+    path = [start]
     with torch._dynamo.config.patch(recompile_limit=100):
-        path = torch.stack([start, *(step(optimizer, p, grad) for grad in grads)])
+        for grad in grads:
+            p.grad = grad.clone()
+            update()
+            path.append(p.detach().clone())
     torch.compiler.reset()
-    if not _same(path, walk(make, start, grads, betas=betas)):
-        return "other numbers"
     if graphs == len(grads):
         return "a new graph every update"
-    return "one graph" if graphs == 1 else f"{graphs} graphs"
+    count = "one graph" if graphs == 1 else f"{graphs} graphs"
+    return _unless_off(count, _apart(torch.stack(path), walk(make, start, grads, betas=betas)))
 
 
 # ---- what it can be asked for
@@ -195,8 +211,7 @@ def sparse(make: Make, betas: Betas) -> str:
     try:
         optimizer.step()
     except Exception as error:
-        plain = isinstance(error, RuntimeError) and "sparse" in str(error)
-        return "refused" if plain else f"{type(error).__name__} from inside"
+        return "refused" if "gradient" in str(error) else "fails inside"
     return "taken"
 
 
@@ -253,11 +268,11 @@ def late(make: Make, betas: Betas) -> str:
 
 def groups(make: Make, betas: Betas) -> str:
     """Whether groups with an lr or betas of their own move as optimizers of their own would."""
-    beta1, beta2 = betas
+    other_betas = (betas[0] / 2, 0.99)
     unlike: list[list[dict[str, Any]]] = [
         [{"lr": 0.1}, {"lr": 0.01}],
-        [{}, {"betas": (beta1 / 2, 0.99)}],
-        [{"betas": (beta1 / 2, 0.99)}, {}],
+        [{"betas": betas}, {"betas": other_betas}],
+        [{"betas": other_betas}, {"betas": betas}],
     ]
     right = all(_each_on_its_own(partial(make, betas=betas), own) for own in unlike)
     return "each on its own" if right else "with each other's steps"
@@ -301,7 +316,7 @@ def _goes_on(first: Make, then: Make, betas: Betas) -> bool:
         moved = [step(after, q, grad) for grad in grads[20:]]
     except (KeyError, ValueError, AttributeError, TypeError):
         return False
-    return _same(torch.stack(moved), torch.stack([step(before, p, grad) for grad in grads[20:]]))
+    return _apart(torch.stack(moved), torch.stack([step(before, p, g) for g in grads[20:]])) < 1e-3
 
 
 def scaler(make: Make, betas: Betas) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.dlpack import from_dlpack
 
 from experiments.errors import UserError
 from radam_core import RAdam
 
-Make = Callable[..., Optimizer]
 Options = Mapping[str, Any]
 
 
@@ -30,21 +30,19 @@ class Implementation:
     ----------
     name
         What the tables call it.
-    package
-        What to install, and whose version counts.
-    module
-        What to import.
+    package, module
+        What to install, and to import.
     make
         Makes the optimizer from parameters or groups and torch's options ``lr``, ``betas``,
         ``eps``, ``weight_decay``; any further ones are its own.
-    ours
-        The options with which ``radam_core.RAdam`` does the same; None where none do.
+    same
+        Pairs of options: with the first, it does what ``radam_core.RAdam`` does with the second.
     betas
-        Those at which it is RAdam.
+        Those at which to ask it.
     settings
-        By the id of a capability, options of its own that change the answer.
+        By the id of a question, options of its own that change the answer.
     unasked
-        Ids of the capabilities that are not its business.
+        Ids of the questions that are not put to it.
     single
         Whether it computes in single precision, whatever the parameters are.
     """
@@ -52,8 +50,8 @@ class Implementation:
     name: str
     package: str
     module: str
-    make: Make
-    ours: Options | None
+    make: Callable[..., Optimizer]
+    same: tuple[tuple[Options, Options], ...] = ()
     betas: tuple[float, float] = (0.9, 0.999)
     settings: Mapping[str, Options] = field(default_factory=dict)
     unasked: frozenset[str] = frozenset()
@@ -77,7 +75,7 @@ class Implementation:
             return metadata.version(self.package).partition("+")[0]
         except metadata.PackageNotFoundError:
             raise UserError(
-                f"{self.package} is not installed: the extra `peers` brings all the peers, "
+                f"{self.package} is not installed; all the peers are, after "
                 "pip install -e '.[peers]'"
             ) from None
 
@@ -85,46 +83,22 @@ class Implementation:
 def _torch_optimizer(params: Any, **options: Any) -> Optimizer:
     from torch_optimizer import RAdam
 
-    return RAdam(params, **options)
+    optimizer: Optimizer = RAdam(params, **options)
+    return optimizer
 
 
 def _timm(params: Any, **options: Any) -> Optimizer:
     from timm.optim.radam import RAdamLegacy
 
-    return RAdamLegacy(params, **options)
+    optimizer: Optimizer = RAdamLegacy(params, **options)
+    return optimizer
 
 
 def _pytorch_optimizer(params: Any, **options: Any) -> Optimizer:
     from pytorch_optimizer import RAdam
 
-    return RAdam(params, **options)
-
-
-def _schedule_free(params: Any, **options: Any) -> Optimizer:
-    from schedulefree import RAdamScheduleFree
-
-    optimizer = RAdamScheduleFree(params, **options)
-    optimizer.train()
+    optimizer: Optimizer = RAdam(params, **options)
     return optimizer
-
-
-def _pytorch_warmup(params: Any, **options: Any) -> Optimizer:
-    from pytorch_warmup import RAdamWarmup
-
-    class WarmedAdam(torch.optim.Adam):
-        """Adam whose learning rate is dampened anew after every step."""
-
-        def __init__(self) -> None:
-            super().__init__(params, **options)
-            self.warmup = RAdamWarmup(self)
-
-        def step(self, closure: Any = None) -> Any:
-            loss = super().step(closure)
-            with self.warmup.dampening():
-                pass
-            return loss
-
-    return WarmedAdam()
 
 
 class _Optax(Optimizer):
@@ -143,33 +117,57 @@ class _Optax(Optimizer):
 
         super().__init__(params, {})
         self.params = [p for group in self.param_groups for p in group["params"]]
-        rule = optax.radam(lr, *betas, eps, **options)
+        self.rule = optax.radam(lr, *betas, eps, **options)
         with jax.enable_x64(True):
-            self.moments = rule.init(_arrays(self.params))
-            self.update = rule.update
+            self.moments = self.rule.init(_arrays(self.params))
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         import jax
         import optax
 
         with jax.enable_x64(True):
-            arrays = _arrays(self.params)
-            updates, self.moments = self.update(
-                _arrays([p.grad for p in self.params]), self.moments, arrays
-            )
+            arrays, grads = _arrays(self.params), _arrays([p.grad for p in self.params])
+            updates, self.moments = self.rule.update(grads, self.moments, arrays)
             moved = optax.apply_updates(arrays, updates)
-            for p, array, mu, nu in zip(
-                self.params, moved, self.moments[0].mu, self.moments[0].nu, strict=True
-            ):
-                p.copy_(torch.from_dlpack(array))
-                self.state[p] = {"mu": torch.from_dlpack(mu), "nu": torch.from_dlpack(nu)}
+            mu, nu = self.moments[0].mu, self.moments[0].nu
+            for p, *found in zip(self.params, moved, mu, nu, strict=True):
+                new, m, v = map(from_dlpack, found)
+                p.copy_(new)
+                self.state[p] = {"exp_avg": m, "exp_avg_sq": v}
 
 
 def _arrays(tensors: list[Tensor]) -> list[Any]:
-    import jax
+    from jax import numpy
 
-    return [jax.numpy.array(jax.dlpack.from_dlpack(x.detach()), copy=True) for x in tensors]
+    return [numpy.array(numpy.from_dlpack(x.detach()), copy=True) for x in tensors]
+
+
+def _pytorch_warmup(params: Any, **options: Any) -> Optimizer:
+    from pytorch_warmup import RAdamWarmup
+
+    class WarmedAdam(torch.optim.Adam):
+        """Adam, its learning rate dampened anew after every step."""
+
+        def __init__(self) -> None:
+            super().__init__(params, **options)
+            self.warmup = RAdamWarmup(self)
+
+        def step(self, closure: Any = None) -> Any:
+            loss = super().step(closure)
+            with self.warmup.dampening():
+                pass
+            return loss
+
+    return WarmedAdam()
+
+
+def _schedule_free(params: Any, **options: Any) -> Optimizer:
+    from schedulefree import RAdamScheduleFree
+
+    optimizer: Optimizer = RAdamScheduleFree(params, **options)
+    optimizer.train()  # type: ignore[attr-defined]
+    return optimizer
 
 
 OURS = Implementation(
@@ -177,22 +175,28 @@ OURS = Implementation(
     "radam-core",
     "radam_core",
     RAdam,
-    ours={},
     settings={
-        "threshold": {"variant": "torch"},
+        "threshold": {"variant": "authors"},
         "early": {"early": "skip"},
         "eps": {"eps_placement": "corrected"},
         "decay": {"decoupled_weight_decay": False},
         "bfloat16": {"state_dtype": torch.float32},
     },
 )
+CORRECTED = {"eps_placement": "corrected"}
 PEERS = (
     Implementation(
         "torch",
         "torch",
         "torch",
         torch.optim.RAdam,
-        ours={"variant": "torch"},
+        same=(
+            ({}, {"variant": "torch"}),
+            (
+                {"decoupled_weight_decay": True},
+                {"variant": "torch", "decoupled_weight_decay": True},
+            ),
+        ),
         settings={"decay": {"decoupled_weight_decay": True}},
     ),
     Implementation(
@@ -200,20 +204,26 @@ PEERS = (
         "torch-optimizer",
         "torch_optimizer",
         _torch_optimizer,
-        ours={"variant": "authors"},
+        same=(({}, {"variant": "authors"}),),
         single=True,
     ),
-    Implementation("timm", "timm", "timm", _timm, ours={"variant": "authors"}, single=True),
+    Implementation(
+        "timm", "timm", "timm", _timm, same=(({}, {"variant": "authors"}),), single=True
+    ),
     Implementation(
         "pytorch-optimizer",
         "pytorch-optimizer",
         "pytorch_optimizer",
         _pytorch_optimizer,
-        ours={"variant": "authors-shipped"},
+        same=(
+            ({}, {"variant": "authors-shipped"}),
+            ({"degenerated_to_sgd": True}, {"variant": "authors"}),
+            ({"n_sma_threshold": 4, "degenerated_to_sgd": True}, {}),
+        ),
         settings={
+            "threshold": {"n_sma_threshold": 4},
             "early": {"degenerated_to_sgd": True},
             "algorithm": {"n_sma_threshold": 4, "degenerated_to_sgd": True},
-            "threshold": {"n_sma_threshold": 4},
             "decay": {"weight_decouple": False},
         },
     ),
@@ -222,11 +232,23 @@ PEERS = (
         "optax",
         "optax",
         _Optax,
-        ours={"variant": "authors", "eps_placement": "corrected"},
-        settings={"algorithm": {"threshold": 4}, "threshold": {"threshold": 4}},
+        same=(({}, {"variant": "authors", **CORRECTED}), ({"threshold": 4}, CORRECTED)),
+        settings={"threshold": {"threshold": 4}, "algorithm": {"threshold": 4}},
+        # It has its own arrays, functions in place of objects, and one tree of parameters.
         unasked=frozenset(
-            "grouped capturable compile differentiable maximize sparse grad late groups "
-            "state_dict scaler".split()
+            {
+                "grouped",
+                "capturable",
+                "compile",
+                "differentiable",
+                "maximize",
+                "sparse",
+                "grad",
+                "late",
+                "groups",
+                "state_dict",
+                "scaler",
+            }
         ),
     ),
     Implementation(
@@ -234,18 +256,17 @@ PEERS = (
         "pytorch-warmup",
         "pytorch_warmup",
         _pytorch_warmup,
-        ours=None,
         settings={"decay": {"decoupled_weight_decay": True}},
+        # It changes the learning rate from outside of Adam's step.
         unasked=frozenset({"capturable", "compile", "scaler"}),
     ),
-    # With beta1 = 0 its averages are the weights themselves.
     Implementation(
         "schedule-free",
         "schedulefree",
         "schedulefree",
         _schedule_free,
-        ours={"early": "skip", "eps_placement": "corrected"},
-        betas=(0.0, 0.999),
+        same=(({}, {"early": "skip", **CORRECTED}), ({"silent_sgd_phase": False}, CORRECTED)),
+        betas=(0.0, 0.999),  # so that what it averages are the weights themselves
         settings={
             "early": {"silent_sgd_phase": False},
             "algorithm": {"silent_sgd_phase": False},
