@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from experiments.errors import UserError
-from experiments.peers._walks import Make, algorithm_2, noise, r, walk
 from experiments.peers.implementations import PEERS, Implementation, Options
 from experiments.peers.table import words
+from experiments.peers.walks import Make, algorithm_2, noise, r, walk
 from radam_core import RAdam
 from radam_core.rectification import r as our_r
 from radam_core.schedules import Schedule

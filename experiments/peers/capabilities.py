@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from experiments.peers._recording import Recording
-from experiments.peers._walks import Make, noise, step, walk
 from experiments.peers.conventions import NO_OPTION, Betas
+from experiments.peers.walks import Make, noise, step, walk
 
 UPDATES = 12
 """Of most walks: both sides of where any RAdam begins to rectify."""
@@ -292,14 +292,14 @@ def _each_on_its_own(make: Make, own: list[dict[str, Any]]) -> bool:
 
 def state_dict(make: Make, betas: Betas) -> str:
     """With torch.optim.RAdam: whether either goes on from the other's state as that would."""
-    takes = _goes_on(torch.optim.RAdam, make, betas)
-    gives = _goes_on(make, torch.optim.RAdam, betas)
+    takes = goes_on(torch.optim.RAdam, make, betas)
+    gives = goes_on(make, torch.optim.RAdam, betas)
     if takes and gives:
         return "both ways"
     return "takes torch's" if takes else "torch takes it" if gives else "neither way"
 
 
-def _goes_on(first: Make, then: Make, betas: Betas) -> bool:
+def goes_on(first: Make, then: Make, betas: Betas) -> bool:
     """Whether an optimizer, given another's state, makes the updates which that one makes.
 
     Twenty updates are past what any RAdam does early, and gradients of order 1 past any eps.

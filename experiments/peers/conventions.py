@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from experiments.peers._walks import (
+from experiments.peers.walks import (
     Make,
     algorithm_2,
     kinds,

@@ -9,9 +9,9 @@ from functools import partial
 import pandas as pd
 
 from experiments.peers import capabilities, conventions
-from experiments.peers._walks import Make
 from experiments.peers.conventions import Betas
 from experiments.peers.implementations import OURS, PEERS, Implementation, Options
+from experiments.peers.walks import Make
 
 
 @dataclass(frozen=True)
