@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from experiments.errors import UserError
+from experiments.peers.capabilities import goes_on
 from experiments.peers.implementations import PEERS, Implementation, Options
 from experiments.peers.table import words
 from experiments.peers.walks import Make, algorithm_2, noise, r, walk
@@ -81,6 +82,14 @@ def test_ours_with_its_conventions_is_the_peer(
 
 def test_each_peer_has_an_equal_or_a_test_of_its_own() -> None:
     assert [one.name for one in PEERS if not one.same] == ["pytorch-warmup"]
+
+
+@pytest.mark.parametrize("name", ["torch", "torch-optimizer", "timm"])
+def test_a_training_of_theirs_goes_on_with_ours(name: str) -> None:
+    (peer,) = (one for one in PEERS if one.name == name)
+    if not peer.installed:
+        pytest.skip(f"{peer.package} is not installed")
+    assert goes_on(peer.make, partial(RAdam, **peer.same[0][1]), peer.betas)
 
 
 @pytest.mark.parametrize("beta2", [0.9, 0.99, 0.999])

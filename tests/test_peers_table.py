@@ -21,8 +21,8 @@ NAMED = {one.name: one for one in EVERYONE}
 # What a peer gets wrong, or cannot do. A row fails when a new version mends it: then change the
 # row, and what the book says of it.
 DEFECTS = [
-    ("torch", "capturable", r"yes, a step off by \d\.\d%"),
-    ("torch", "compile", r"one graph, a step off by \d\.\d%"),
+    ("torch", "capturable", r"yes, a step off by \d\.\d %"),
+    ("torch", "compile", r"one graph, a step off by \d\.\d %"),
     ("torch", "zeros", "NaN"),
     ("torch-optimizer", "grouped", "one by one"),
     ("torch-optimizer", "compile", "a new graph every update"),

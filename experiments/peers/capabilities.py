@@ -44,7 +44,7 @@ def _apart(path: Tensor, right: Tensor) -> float:
 
 
 def _unless_off(answer: str, apart: float) -> str:
-    return answer if apart < 1e-4 else f"{answer}, a step off by {apart:.1%}"
+    return answer if apart < 1e-4 else f"{answer}, a step off by {100 * apart:.1f} %"
 
 
 # ---- how fast it can be

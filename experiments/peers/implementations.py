@@ -5,6 +5,7 @@ A package is imported when its optimizer is made, so that nothing here needs any
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -117,24 +118,39 @@ class _Optax(Optimizer):
 
         super().__init__(params, {})
         self.params = [p for group in self.param_groups for p in group["params"]]
-        self.rule = optax.radam(lr, *betas, eps, **options)
+        self.numbers = (lr, *betas, eps)
+        self.update = _jitted(**options)
         with jax.enable_x64(True):
-            self.moments = self.rule.init(_arrays(self.params))
+            self.moments = optax.radam(*self.numbers, **options).init(_arrays(self.params))
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         import jax
-        import optax
 
         with jax.enable_x64(True):
-            arrays, grads = _arrays(self.params), _arrays([p.grad for p in self.params])
-            updates, self.moments = self.rule.update(grads, self.moments, arrays)
-            moved = optax.apply_updates(arrays, updates)
+            grads = _arrays([p.grad for p in self.params])
+            moved, self.moments = self.update(
+                self.numbers, _arrays(self.params), grads, self.moments
+            )
             mu, nu = self.moments[0].mu, self.moments[0].nu
             for p, *found in zip(self.params, moved, mu, nu, strict=True):
                 new, m, v = map(from_dlpack, found)
                 p.copy_(new)
                 self.state[p] = {"exp_avg": m, "exp_avg_sq": v}
+
+
+@functools.cache
+def _jitted(**options: Any) -> Callable[..., Any]:
+    """An update of optax.radam; compiled once for all numbers, since that takes a while."""
+    import jax
+    import optax
+
+    def update(numbers: Any, params: Any, grads: Any, moments: Any) -> Any:
+        updates, moments = optax.radam(*numbers, **options).update(grads, moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    compiled: Callable[..., Any] = jax.jit(update)
+    return compiled
 
 
 def _arrays(tensors: list[Tensor]) -> list[Any]:

@@ -78,9 +78,9 @@ COMPUTES = (
 OFFERS = (
     Question("grouped", "many tensors", capabilities.grouped, "in one pass"),
     Question("capturable", "in a CUDA graph", capabilities.capturable, "yes"),
-    Question("compile", "under torch.compile", capabilities.compiled, "one graph"),
-    Question("differentiable", "differentiable", capabilities.differentiable, "yes"),
-    Question("maximize", "maximize", capabilities.maximize, "yes"),
+    Question("compile", "under `torch.compile`", capabilities.compiled, "one graph"),
+    Question("differentiable", "`differentiable`", capabilities.differentiable, "yes"),
+    Question("maximize", "`maximize`", capabilities.maximize, "yes"),
     Question("complex", "complex parameters", capabilities.complex_numbers, "as two real ones"),
     Question(
         "bfloat16",
@@ -89,12 +89,12 @@ OFFERS = (
         "bfloat16; float32 with state_dtype=torch.float32",
     ),
     Question("sparse", "sparse gradients", capabilities.sparse, "refused"),
-    Question("grad", "the gradient after an update", capabilities.gradients, "as it was"),
+    Question("grad", "`p.grad` after an update", capabilities.gradients, "as it was"),
     Question("zeros", "gradients of zero and ε = 0", capabilities.zeros, "rests"),
     Question("late", "t of a parameter that starts late", capabilities.late, "its own"),
     Question("groups", "groups with their own lr, betas", capabilities.groups, "each on its own"),
     Question("state_dict", "state of torch's RAdam", capabilities.state_dict, "both ways"),
-    Question("scaler", "skipped by a GradScaler", capabilities.scaler, "leaves no trace"),
+    Question("scaler", "skipped by a `GradScaler`", capabilities.scaler, "leaves no trace"),
 )
 EVERYONE = (OURS, *PEERS)
 
@@ -125,6 +125,6 @@ def by_answer(found: pd.DataFrame) -> pd.DataFrame:
         names = all_.groupby("answer", sort=False)["implementation"].agg(list)
         (ours,) = (answer for answer, who in names.items() if OURS.name in who)
         also = ", ".join(name for name in names.pop(ours) if name != OURS.name)
-        others = "; ".join(f"{answer}: {', '.join(who)}" for answer, who in names.items())
+        others = "<br>".join(f"{answer}: {', '.join(who)}" for answer, who in names.items())
         rows.append([question, ours, also, others])
     return pd.DataFrame(rows, columns=["", OURS.name, "the same", "others"])
