@@ -42,6 +42,8 @@ ARROWS = {
     "tensorboard",
     "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks "
     "data engine radam_core",
+    "experiments.peers": "torch pandas errors peers radam_core torch_optimizer timm "
+    "pytorch_optimizer optax jax pytorch_warmup schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
