@@ -266,10 +266,15 @@ class RAdam(Optimizer):
             for groups in (self.param_groups, state_dict["param_groups"])
         )
         for p, key in zip(ours, theirs, strict=False):  # if they differ in number, torch says so
-            for name in ("exp_avg", "exp_avg_sq"):
-                moment = state_dict["state"].get(key, {}).get(name)
-                if moment is None:
-                    continue
+            state = state_dict["state"].get(key, {})
+            lacking = [name for name in ("step", "exp_avg", "exp_avg_sq") if name not in state]
+            if state and lacking:
+                raise ValueError(
+                    f"the state of a parameter lacks {' and '.join(map(repr, lacking))}: it is of "
+                    "another kind of optimizer than RAdam, Adam or AdamW as torch has them"
+                )
+            for name in ("exp_avg", "exp_avg_sq") if state else ():
+                moment = state[name]
                 if moment.shape != p.shape:
                     raise ValueError(
                         f"the state has a moment of shape {tuple(moment.shape)} for a parameter of "

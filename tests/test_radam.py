@@ -441,6 +441,17 @@ def test_a_step_saved_as_a_number_is_taken_over() -> None:
     assert [optimizer.state[p]["step"].item() for p in params] == [2.0, 2.0]
 
 
+def test_the_state_of_another_kind_of_optimizer_is_refused() -> None:
+    params = tensors()
+    sgd = torch.optim.SGD(params, lr=0.1, momentum=0.9)
+    give_gradients(params, START)
+    sgd.step()
+    ours = RAdam(params)
+    with pytest.raises(ValueError, match="lacks 'step' and 'exp_avg' and 'exp_avg_sq'"):
+        ours.load_state_dict(sgd.state_dict())
+    assert not ours.state
+
+
 def test_a_state_of_impossible_options_is_refused() -> None:
     params = tensors()
     optimizer = RAdam(params)
