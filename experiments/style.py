@@ -87,6 +87,14 @@ def panels(
     return figure, list(axes.flat)
 
 
+def blank(words: str) -> Figure:
+    """What stands in a figure's place while there is nothing to draw."""
+    use()
+    figure = Figure(figsize=(WIDTH, 1.0))
+    figure.text(0.5, 0.5, words, ha="center", va="center")
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the same figure gives the same bytes.
 

@@ -20,11 +20,15 @@ from myst_nb import glue
 from experiments import report, style
 from experiments.artifact import Artifact, best_scale, find, verdicts
 from experiments.record import ROOT, Store
-from experiments.spec import Run
+from experiments.spec import SCALES, Run
+
+NOT_RUN = "not run"
 
 
 def artifact(name: str, scale: str | None = None) -> None:
     """Glue an artifact's figure, scale, number of seeds, verdicts and estimates.
+
+    Where no whole comparison is recorded, all of them say so.
 
     Parameters
     ----------
@@ -37,25 +41,41 @@ def artifact(name: str, scale: str | None = None) -> None:
     set_matplotlib_formats("svg")
     found, store = find(name), Store()
     scale = scale or best_scale(found, store)
-    records = found.whole(scale, store)
-    glue(f"{name}-scale", scale, display=False)
-    glue(f"{name}-seeds", str(records.runs["seed"].nunique()), display=False)
-    for verdict in found.verdicts(store):
+    records = found.records(scale, store)
+    recorded = not records.runs.empty
+    glue(f"{name}-scale", scale if recorded else NOT_RUN, display=False)
+    seeds = records.runs["seed"].nunique() if recorded else 0
+    glue(f"{name}-seeds", str(seeds), display=False)
+    for claim, verdict in zip(found.claims, found.verdicts(store), strict=True):
         words = report.MARKS[verdict.status].split(" ", 1)[1]
         glue(verdict.claim, words, display=False)
-        for number, estimate in enumerate(verdict.estimates, 1):
-            glue(f"{verdict.claim}-{number}", report.with_interval(estimate), display=False)
+        estimates = [report.with_interval(estimate) for estimate in verdict.estimates]
+        for number, estimate in enumerate(estimates or [NOT_RUN] * len(claim.parts), 1):
+            glue(f"{verdict.claim}-{number}", estimate, display=False)
     if found.draw is not None:
-        glue(f"{name}-figure", found.draw(records))
+        drawn = found.draw(records) if recorded else style.blank(_how_to_run(found))
+        glue(f"{name}-figure", drawn)
 
 
 def table(name: str, scale: str | None = None) -> Markdown:
-    """An artifact's own table."""
+    """An artifact's own table, or how to have it where nothing is recorded."""
     found, store = find(name), Store()
     if found.tabulate is None:
         raise ValueError(f"{name} has no table; use artifact({name!r}) for its figure")
-    frame = found.tabulate(found.whole(scale or best_scale(found, store), store))
-    return shown(frame.rename(columns=str).reset_index())
+    records = found.records(scale or best_scale(found, store), store)
+    if records.runs.empty:
+        return Markdown(f"*{_how_to_run(found)}*")
+    return shown(found.tabulate(records).rename(columns=str).reset_index())
+
+
+def _how_to_run(found: Artifact) -> str:
+    command = f"python -m experiments run {found.id} --scale {_planned(found)}"
+    return f"{found.id} is not run yet: {command}"
+
+
+def _planned(found: Artifact) -> str:
+    """The smallest scale that votes."""
+    return next(scale for scale in SCALES if scale in found.runs and scale != "smoke")
 
 
 def metrics(name: str, by: str, scale: str | None = None) -> pd.DataFrame:
@@ -91,9 +111,11 @@ def tally() -> None:
 
 
 def deviations(name: str, scale: str | None = None) -> Markdown:
-    """On what, and why, the runs differ from the paper's."""
-    found = find(name)
-    scale = scale or best_scale(found, Store())
+    """On what, and why, the runs differ from the paper's: those recorded, or else to be."""
+    found, store = find(name), Store()
+    scale = scale or best_scale(found, store)
+    if found.records(scale, store).runs.empty:
+        scale = _planned(found)
     rows = [
         {
             "what": f"`{deviation.axis}`",

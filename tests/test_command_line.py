@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,36 @@ def test_show_prints_the_table_and_writes_the_figure(
     assert "figure" not in say("show", "thm1", "--scale", "smoke", "--results", smoke_store.root)
 
 
+def test_an_optimizer_of_ones_own_is_run_and_shown_beside_the_others(
+    say: Sentence, sentence: Sentence, smoke_store: Store, tmp_path: Path
+) -> None:
+    """Written here, in a file that nobody else knows; its runs are its own."""
+    results, figure = tmp_path / "results", tmp_path / "fig6.svg"
+    shutil.copytree(smoke_store.root, results)
+    (tmp_path / "mine.py").write_text(
+        "from torch.optim import SGD\n\n\nclass Half(SGD):\n"
+        "    def __init__(self, params, lr, weight_decay, share):\n"
+        "        super().__init__(params, lr * share, weight_decay=weight_decay)\n"
+    )
+    mine = ("--optimizer", "mine:Half", "--optimizer-args", '{"share": 0.5}')
+    words = ["run", "fig6", *mine, "--results", str(results)]
+    command = [sys.executable, "-m", "experiments", *words]
+    for expected in ("4 runs done now (0 diverged), 12 were", "0 runs done now (0 diverged), 16 "):
+        path = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(expected)
+    shown = say("show", "fig6", *mine, "--results", results, "--out", figure)
+    assert "\nHalf " in shown
+    assert "Half is less sensitive to the learning rate than RAdam, Adam and SGD" in shown
+    assert shown.count("'s, points: ") == 3
+    assert figure.exists()
+    assert "Half" not in say("show", "fig6", "--results", results, "--out", figure)
+    other = ("--optimizer", "mine:Half", "--optimizer-args", '{"share": 0.1}')
+    says = "run fig6 --scale smoke`, with the same --optimizer mine:Half, records it"
+    assert says in sentence("show", "fig6", *other, "--results", results, "--scale", "smoke")
+
+
 def test_data_says_what_is_there(say: Sentence, tmp_path: Path) -> None:
     shown = say("data", "digits", "--data-dir", tmp_path)
     assert shown.startswith("digits: 1297 training and 500 test images from the scikit-learn, sha")
@@ -144,6 +175,11 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["show", "fig8", "--scale", "huge"], "there is no scale 'huge'"),
         (["show", "fig8"], "`python -m experiments run fig8 --scale smoke` records it"),
         (["verdicts", "--write", "none.md"], "none.md cannot be written anew"),
+        (["run", "fig6", "--optimizer", "adam"], "--optimizer adam names no optimizer of yours"),
+        (["run", "fig6", "--optimizer", "a:B"], "a:B cannot be imported (No module named 'a')"),
+        (["run", "fig8", "--optimizer", "a:B"], "fig8 takes no other optimizer; these do: table1"),
+        (["show", "fig6", "--optimizer", "a:B", "--optimizer-args", "b"], "give one JSON object"),
+        (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torchvision import models
 
 from experiments import tasks
 from experiments.errors import UserError
 from experiments.spec import Run, options
 from experiments.tasks import _images
 from experiments.tasks._images import ImageClassification
-from experiments.tasks._resnet import ResNet
+from experiments.tasks._resnet import ResNet, ResNet18
 from radam_core.rectification import r
 
 CPU = torch.device("cpu")
@@ -239,6 +240,34 @@ def test_shapes_and_strides() -> None:
     images = torch.randn(2, 3, 32, 32)
     assert model(images).shape == (2, 7)
     assert model.stages(torch.randn(2, 16, 32, 32)).shape == (2, 64, 8, 8)
+
+
+@pytest.mark.parametrize(("classes", "side"), [(1000, 64), (7, 224)])
+def test_resnet_18_is_torchvisions(classes: int, side: int) -> None:
+    """The same tensors in the same order, and the same function of them."""
+    ours, theirs = ResNet18(classes=classes).eval(), models.resnet18(num_classes=classes).eval()
+    names = [*theirs.state_dict()]
+    values = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+    assert [one.shape for one, _ in values] == [theirs.state_dict()[name].shape for name in names]
+    for one, other in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        one.copy_(other)
+    images = torch.randn(2, 3, side, side)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stem", "left"), [("7x7", 8), ("3x3", 32), ("3x3/2", 16)])
+def test_the_stem_of_a_resnet_18(stem: str, left: int) -> None:
+    model = ResNet18(width=8, stem=stem, channels=1, classes=5).eval()
+    sizes: list[int] = []
+    model.stages.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[-1]))
+    assert model(torch.randn(2, 1, 32, 32)).shape == (2, 5)
+    assert sizes == [left]
+
+
+def test_a_stem_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="stem='5x5' is not known; use 7x7, 3x3, 3x3/2"):
+        ResNet18(stem="5x5")
 
 
 # Measurements

@@ -17,7 +17,7 @@ from experiments.paper._classifiers import (
     names,
     tabulate_best,
 )
-from experiments.paper._imagenet import PAPER, SMOKE, arms
+from experiments.paper._imagenet import PAPER, SMOKE_RUNS, arms
 from experiments.paper.table1_imagenet import DIGITS
 from experiments.spec import options
 from experiments.verdict import Claim, Part, Records
@@ -95,7 +95,7 @@ ARTIFACT = Artifact(
     id="tiny-imagenet-32",
     title="Test accuracy, Tiny-ImageNet-32 in the place of ImageNet",
     order=52,
-    runs={"smoke": arms(SMOKE, 1), "cpu": arms(CPU, 3), "paper": arms(WHOLE, 5)},
+    runs={"smoke": SMOKE_RUNS, "cpu": arms(CPU, 3), "paper": arms(WHOLE, 5)},
     claims=CLAIMS,
     yours=yours,
     draw=draw,

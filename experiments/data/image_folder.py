@@ -198,7 +198,7 @@ def _pixels(where: str, content: bytes, side: int) -> NDArray[np.uint8]:
 def _read(path: Path) -> Arrays | None:
     """What was kept; None if nothing was, or it is damaged and has to be made anew."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile):
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from experiments.paper._cifar10 import decay
 from experiments.paper._classifiers import ARMS
 from experiments.spec import Run, grid, options
@@ -44,6 +46,9 @@ SMOKE = Run(
 )
 
 
-def arms(base: Run, seeds: int) -> tuple[Run, ...]:
+def arms(base: Run, seeds: int, rates: Iterable[float] = LEARNING_RATES) -> tuple[Run, ...]:
     """Every arm at every learning rate; seed by seed, so that whole comparisons end first."""
-    return grid(base, seed=range(seeds), optim=ARMS, lr=LEARNING_RATES)
+    return grid(base, seed=range(seeds), optim=ARMS, lr=rates)
+
+
+SMOKE_RUNS = arms(SMOKE, 1, rates=(0.1, 0.01))

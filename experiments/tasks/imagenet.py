@@ -122,6 +122,7 @@ class FromFiles:
             self.run.batch_size,
             num_workers=min(MOST_WORKERS, (os.cpu_count() or 1) - 1),
             pin_memory=cuda,
+            generator=torch.Generator(),  # else it would draw from the global one
         )
         for images, labels in loader:
             here = images.to(self.device, non_blocking=cuda).float()
