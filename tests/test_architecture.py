@@ -28,19 +28,20 @@ ARROWS = {
     "experiments.data": "numpy PIL torchvision sklearn data errors",
     "experiments.tasks": "torch numpy spec errors data tasks radam_core",
     "experiments.optimizers": "torch spec errors radam_core",
+    "experiments.machine": "torch errors record",
     "experiments.group": "torch spec errors",
     "experiments.replay": "torch",
-    "experiments.engine": "torch spec errors record tasks optimizers group replay",
+    "experiments.engine": "torch spec errors record machine tasks optimizers group replay",
     "experiments.hold": "filelock errors",
     "experiments.campaign": "spec errors record verdict",
     "experiments.progress": "tqdm spec errors",
-    "experiments.launch": "torch spec errors record campaign engine group hold progress",
+    "experiments.launch": "torch spec errors record machine campaign engine group hold progress",
     "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks "
     "data engine radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch engine group data benchmarks",
+    "launch machine engine group data benchmarks",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
