@@ -38,10 +38,14 @@ def list_artifacts(_: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out what is outstanding of some artifacts."""
-    from experiments import engine, group  # torch takes seconds: only what computes imports it
+    from experiments import (
+        engine,
+        group,
+        machine,
+    )  # torch takes seconds: only what computes imports it
 
     with group.joined(arguments.device) as arguments.device:
-        engine.find_device(arguments.device)
+        machine.find_device(arguments.device)
         if group.current().leads:
             _run(arguments)
         else:
@@ -177,7 +181,7 @@ def get_data(arguments: argparse.Namespace) -> None:
 def bench(arguments: argparse.Namespace) -> None:
     """Time against peers, in one process."""
     from experiments.benchmarks import BENCHMARKS, record
-    from experiments.engine import find_device
+    from experiments.machine import find_device
 
     if arguments.name not in BENCHMARKS:
         raise UserError(

@@ -11,15 +11,11 @@ GPU between two points of the curve. Started by torchrun, several processes shar
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import itertools
 import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +26,8 @@ from torch import Tensor, nn
 from experiments import group, optimizers, tasks
 from experiments.errors import UserError
 from experiments.group import Group
-from experiments.record import Result, surroundings
+from experiments.machine import conditions, describe, find_device, settings
+from experiments.record import Result
 from experiments.replay import Replay
 from experiments.spec import Run
 
@@ -42,8 +39,6 @@ PROGRESS = (
     *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at"),
     "devices",
 )
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-"""Numbers of glibc's malloc.h."""
 REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
@@ -102,8 +97,7 @@ def execute(
     began = time.monotonic()
     where = find_device(device)
     clock = Clock()
-    _keep_memory()
-    with _settings(where):
+    with settings(where):
         torch.manual_seed(run.seed)
         task = tasks.load(run, data_root, where)
         provenance = conditions(device)
@@ -242,8 +236,7 @@ class _Training:
             self.started = self.started or time.monotonic()
             if len(self.losses) < window and number < self.task.updates_per_epoch:
                 continue
-            # The one wait for the device in a window.
-            values = self.group.mean(torch.stack(self.losses)).tolist()
+            values = torch.stack(self.losses).tolist()  # the one wait for the device in a window
             bad = next((i for i, loss in enumerate(values) if not math.isfinite(loss)), None)
             if bad is not None:
                 self.diverged_at = done + number - len(values) + bad + 1
@@ -277,7 +270,7 @@ class _Training:
         if self.run.clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.clip)
-        return loss.detach()
+        return self.group.mean(loss.detach())
 
     def _loss(self, batch: tasks.Batch) -> Tensor:
         """The loss, or what this process has to give to its mean over the processes."""
@@ -455,67 +448,3 @@ def _compiled(loss: Loss) -> Loss:
 def _replays(task: tasks.Training, device: torch.device) -> bool:
     """Whether an update can be recorded and replayed."""
     return device.type == "cuda" and isinstance(task, tasks.TensorBatches)
-
-
-@contextmanager
-def _settings(device: torch.device) -> Iterator[None]:
-    """Random numbers of the run's own; on a GPU, float32 without TF32, and the fastest kernels."""
-    gpus = [device] if device.type == "cuda" else []
-    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
-    with torch.random.fork_rng(gpus), cudnn, warnings.catch_warnings():
-        # A scaler may skip the first step, and torch then takes the schedule's for a mistake.
-        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
-        yield
-
-
-@functools.cache
-def _keep_memory() -> None:
-    """Have this process keep the memory that it frees, where the C library is glibc.
-
-    To get the pages of the activations anew for every batch takes a tenth of the time and more.
-    """
-    with contextlib.suppress(AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_THRESHOLD, 2**30)
-        mallopt(TRIM_THRESHOLD, 2**31 - 1)
-
-
-def find_device(name: str) -> torch.device:
-    """A device that is there.
-
-    Raises
-    ------
-    UserError
-        If torch knows no such device, or this machine has none.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # a device that holds no numbers is none
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise UserError(
-            f"there is no device {name!r} here; use --device cpu"
-            + (" or cuda" if torch.cuda.is_available() else "")
-        ) from error
-    return device
-
-
-def conditions(device: str) -> dict[str, Any]:
-    """What a record says of the machine, the packages and the tree that it was made with."""
-    where = find_device(device)
-    return {**surroundings(), "device": describe(where), "threads": _threads(where)}
-
-
-def describe(device: torch.device) -> str:
-    """What kind of device it is: the name of a GPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _threads(device: torch.device) -> int | None:
-    return torch.get_num_threads() if device.type == "cpu" else None
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error says: only that of the GPU has a class of its own."""
-    said = str(error).lower()
-    words = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or any(one in said for one in words)

@@ -85,8 +85,9 @@ class Group:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes."""
-        if self.size > 1:
-            dist.all_reduce(values)
+        if self.size == 1:
+            return values
+        dist.all_reduce(values)
         return values / self.size
 
 

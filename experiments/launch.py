@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from experiments import engine, group
+from experiments import engine, group, machine
 from experiments.campaign import Budget, Durations
 from experiments.errors import UserError
 from experiments.hold import hold
@@ -179,7 +179,7 @@ class _Waiting:
         """What each run needs to reach a checkpoint, as far as the records tell."""
         if self.budget.stop == math.inf:
             return lambda run: 0.0
-        device = engine.describe(engine.find_device(self.places.device))
+        device = machine.describe(machine.find_device(self.places.device))
         durations = Durations(self.places.store, device, {run.task for run in self.runs})
         return lambda run: durations.to_checkpoint(run) or 0.0
 
@@ -287,9 +287,9 @@ def carry_out(
         except engine.Paused:
             return Outcome(run, left=PAUSED)
         except (MemoryError, RuntimeError) as error:
-            if not engine.is_out_of_memory(error) or group.current().size > 1:
+            if not machine.is_out_of_memory(error) or group.current().size > 1:
                 raise  # the others of a group would not know
-            result = Result(run, OUT_OF_MEMORY, {}, [], engine.conditions(places.device))
+            result = Result(run, OUT_OF_MEMORY, {}, [], machine.conditions(places.device))
         result.provenance["side_by_side"] = jobs
         places.store.add(result, scale)
         if result.status != OUT_OF_MEMORY:

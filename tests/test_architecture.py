@@ -30,15 +30,16 @@ ARROWS = {
     "experiments.tasks": "torch torchvision numpy PIL spec errors data tasks radam_core",
     "experiments.radam_variants": "torch radam_core",
     "experiments.optimizers": "torch spec errors radam_variants radam_core",
+    "experiments.machine": "torch errors record",
     "experiments.group": "torch spec errors",
     "experiments.replay": "torch",
-    "experiments.engine": "torch spec errors record tasks optimizers group replay",
+    "experiments.engine": "torch spec errors record machine tasks optimizers group replay",
     "experiments.hold": "filelock errors",
     "experiments.campaign": "spec errors record verdict",
     "experiments.merge": "pandas errors hold record engine",
     "experiments.progress": "tqdm spec errors",
     "experiments.tensorboard": "torch spec errors tasks",
-    "experiments.launch": "torch spec errors record campaign engine group hold progress "
+    "experiments.launch": "torch spec errors record machine campaign engine group hold progress "
     "tensorboard",
     "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks "
     "data engine radam_core",
@@ -47,7 +48,7 @@ ARROWS = {
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch merge tensorboard engine group optimizers data benchmarks yours",
+    "launch merge tensorboard machine engine group optimizers data benchmarks yours",
     "experiments.__main__": "command_line",
     "experiments": "",
 }

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments import group, tasks
+from experiments import engine, group, tasks
 from experiments.engine import execute
 from experiments.errors import UserError
 from experiments.group import Group
@@ -20,8 +20,9 @@ from experiments.spec import Run, options
 
 REPOSITORY = Path(__file__).parent.parent
 
-# An artifact of some runs among the others. The leader stops the first run as if its time were up
-# before it goes on with it, and kills itself at an update of the last.
+# An artifact of some runs among the others, with a point of the curve an epoch and a checkpoint an
+# update. The leader stops every run as if its time were up before it goes on with it, and kills
+# itself at an update of the last.
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
@@ -33,24 +34,28 @@ from experiments.spec import Run
 specs, kill_at = Path(sys.argv[1]).read_text().splitlines(), int(sys.argv[2])
 runs = tuple(Run.from_json(line) for line in specs)
 artifact.artifacts()["some"] = Artifact("some", "some runs", (), {"smoke": runs})
-whole = engine.execute
+execute, update = engine.execute, engine._Training._update
+engine.CURVE_POINTS = 3
 
 
-def execute(run, *, report=lambda *_: None, **places):
-    def reporting(done, total, loss, lr):
-        report(done, total, loss, lr)
-        if group.current().leads and run == runs[-1] and done == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    if group.current().leads and run == runs[0]:
-        try:
-            whole(run, until=0.0, **places)
-        except engine.Paused:
-            print("paused")
-    return whole(run, report=reporting, **places)
+def execute_twice(run, **places):
+    if not group.current().leads:
+        return execute(run, **places)
+    try:
+        return execute(run, **places | {"until": 0.0})
+    except engine.Paused:
+        print("paused")
+    return execute(run, **places, every=0.0)
 
 
-engine.execute = execute
+def update_and_die(training, batch):
+    loss = update(training, batch)
+    if group.current().leads and training.run == runs[-1] and training.schedule.t == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss
+
+
+engine.execute, engine._Training._update = execute_twice, update_and_die
 sys.exit(main(["run", "some", *sys.argv[3:]]))
 """
 
@@ -90,12 +95,15 @@ def curves(store: Store, run: Run) -> dict[tuple[float, str, str], float]:
     return {(step, split, metric): value for step, split, metric, value in columns}
 
 
-def test_two_processes_give_the_curve_of_one(tiny: Run, campaign: Campaign, tmp_path: Path) -> None:
+def test_two_processes_give_the_curve_of_one(
+    tiny: Run, campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Batches of 27 and 26 in parts of 14, 13 and 13: the parts' means do not weigh the same.
 
     The batch-norm statistics are the whole batch's; those of half a batch would differ by tenths.
     """
     run = dataclasses.replace(tiny, batch_size=27, clip=0.5)
+    monkeypatch.setattr(engine, "CURVE_POINTS", 3)  # as in the program
     alone, store = execute(run), Store(tmp_path / "results")
     done = campaign((run,), store)
     assert done.returncode == 0, done.stderr
@@ -116,17 +124,18 @@ def test_two_processes_give_the_curve_of_one(tiny: Run, campaign: Campaign, tmp_
 def test_what_was_killed_resumes_with_the_same_bits(
     tiny: Run, campaign: Campaign, tmp_path: Path
 ) -> None:
-    """After a run that is done, and a measurement, which the leader does alone."""
+    """After a measurement, which the leader does alone, and a run that is done."""
     measurement = Run("variance", settings=options(quantity="samples", rho=5.0, draws=1_000))
-    runs = (dataclasses.replace(tiny, epochs=1), measurement, tiny)
+    last = dataclasses.replace(tiny, seed=1)
+    runs = (measurement, dataclasses.replace(tiny, epochs=1), last)
     killed, whole = Store(tmp_path / "killed"), Store(tmp_path / "whole")
-    assert campaign(runs, killed, kill_at=5).returncode != 0  # in the second of three epochs
+    assert campaign(runs, killed, kill_at=6).returncode != 0  # in the second of three epochs
     assert killed.recorded(runs) == {run.id for run in runs[:2]}
-    assert [path.name for path in (killed.root / ".checkpoints").glob("*.pt")] == [f"{tiny.id}.pt"]
+    assert [path.name for path in (killed.root / ".checkpoints").glob("*.pt")] == [f"{last.id}.pt"]
     for store in (killed, whole):
         done = campaign(runs, store)
         assert done.returncode == 0, done.stderr
-    assert curves(killed, tiny) == curves(whole, tiny)
+    assert curves(killed, last) == curves(whole, last)
     assert killed.table(runs).equals(whole.table(runs))
 
 
