@@ -1,13 +1,10 @@
-"""RAdam against transcriptions of every implementation it follows, and against itself."""
+"""RAdam's conventions, variants and options, and what must not matter to it."""
 
 import copy
 import dataclasses
 import inspect
-import io
 import itertools
 import math
-import pickle
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,98 +13,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import IMPLEMENTATIONS, START, give_gradients, gradients, joined, tensors, walk
 from torch import Tensor
 
 from radam_core import RAdam
 from radam_core.algorithm import VARIANTS, Conventions, plan_update
 from radam_core.rectification import r
 
-START = np.array([0.5, -1.0, 2.0, 0.1])
-ORACLES: dict[str, Callable[..., oracle.Array]] = {
-    "paper": oracle.algorithm_2,
-    "authors": oracle.authors,
-    "authors-shipped": lambda *args: oracle.authors(*args, degenerated_to_sgd=False),
-    "torch": oracle.torch_radam,
-}
-IMPLEMENTATIONS: list[dict[str, Any]] = [
-    {"foreach": False},
-    {"foreach": True},
-    {"fused": True},
-    {"capturable": True},
-    {"differentiable": True},
-]
-
-
-def gradients(updates: int, seed: int = 0) -> oracle.Array:
-    """Gradients [updates, 4] over nine decades, so that eps and its place matter."""
-    scales = np.array([1.0, 1e-3, 1e-6, 1e-9])
-    return np.random.default_rng(seed).normal(size=(updates, 4)) * scales
-
-
-def tensors(start: oracle.Array = START, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """The start in two parameters, of shapes [3] and [1, 1]."""
-    values = torch.tensor(start, dtype=dtype)
-    return [values[:3].clone().requires_grad_(), values[3:].reshape(1, 1).clone().requires_grad_()]
-
-
-def give_gradients(params: list[Tensor], grad: oracle.Array) -> None:
-    for p, part in zip(params, (grad[:3], grad[3:]), strict=True):
-        p.grad = torch.tensor(part).reshape(p.shape).to(p.dtype)
-
-
-def joined(params: list[Tensor]) -> oracle.Array:
-    return torch.cat([p.detach().flatten() for p in params]).double().numpy()
-
-
-def walk(
-    grads: oracle.Array,
-    optimizer: type[torch.optim.Optimizer] = RAdam,
-    dtype: torch.dtype = torch.float64,
-    **options: Any,
-) -> oracle.Array:
-    """Where the optimizer is after every update, [updates, 4]."""
-    # A differentiable update needs parameters that are no leaves.
-    leaves = tensors(dtype=dtype)
-    params = [p.clone() for p in leaves] if options.get("differentiable") else leaves
-    optimizer_ = optimizer(params, **options)
-    path = []
-    for grad in grads:
-        give_gradients(params, grad)
-        optimizer_.step()
-        path.append(joined(params))
-    return np.array(path)
-
-
 # ---- what it computes
-
-
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=str)
-@pytest.mark.parametrize("variant", VARIANTS)
-@given(
-    lr=st.floats(1e-4, 0.1),
-    beta1=st.sampled_from([0.0, 0.5, 0.9, 0.99]),
-    beta2=st.sampled_from([0.8, 0.9, 0.99, 0.999, 0.9999]),
-    eps=st.sampled_from([1e-16, 1e-8, 1e-4]),
-    weight_decay=st.sampled_from([0.0, 1e-4, 0.3]),
-    seed=st.integers(0, 2**32 - 1),
-)
-@settings(max_examples=5, deadline=None)
-def test_every_variant_is_its_transcription(
-    variant: str,
-    implementation: dict[str, Any],
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    seed: int,
-) -> None:
-    grads = gradients(150, seed)
-    options = {"lr": lr, "betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
-    ours = walk(grads, variant=variant, **options, **implementation)
-    theirs = ORACLES[variant](START, grads, lr, beta1, beta2, eps, weight_decay)
-    # Where L2 decay swings a weight about zero, roundings grow: to 1e-9 in thousands of trials.
-    np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("foreach", [False, True])
@@ -127,7 +40,7 @@ def test_the_torch_variant_is_torch(decoupled: bool, maximize: bool, foreach: bo
     np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=str)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS)
 @pytest.mark.parametrize(
     ("options", "convention"),
     [
@@ -234,14 +147,6 @@ def test_splitting_groups_changes_nothing(variant: str, foreach: bool) -> None:
     np.testing.assert_array_equal(joined(params), walk(grads, variant=variant, **options)[-1])
 
 
-def test_differentiable_is_the_same_arithmetic() -> None:
-    grads = gradients(60)
-    options: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1}
-    np.testing.assert_allclose(
-        walk(grads, differentiable=True, **options), walk(grads, **options), rtol=1e-13, atol=1e-15
-    )
-
-
 @pytest.mark.parametrize("foreach", [False, True])
 def test_each_group_is_an_optimizer_of_its_own(foreach: bool) -> None:
     own: list[dict[str, Any]] = [
@@ -261,40 +166,10 @@ def test_each_group_is_an_optimizer_of_its_own(foreach: bool) -> None:
     np.testing.assert_array_equal(joined(together), joined(apart))
 
 
-@pytest.mark.parametrize("foreach", [False, True])
-def test_a_late_parameter_counts_its_own_updates(foreach: bool) -> None:
-    first, late = tensors()
-    optimizer = RAdam([first, late], lr=0.01, foreach=foreach)
-    grads = gradients(20)
-    for i, grad in enumerate(grads):
-        give_gradients([first, late], grad)
-        if i < 8:
-            late.grad = None
-        optimizer.step()
-        if i < 8:
-            assert late.item() == START[3]
-    fresh = walk(np.roll(grads, -8, axis=0)[:12], lr=0.01, foreach=foreach)[-1]
-    assert late.item() == fresh[3]
-    np.testing.assert_array_equal(joined([first]), walk(grads, lr=0.01, foreach=foreach)[-1][:3])
-
-
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=str)
-def test_a_complex_number_is_two_real_ones(implementation: dict[str, Any]) -> None:
-    pair = torch.tensor(START).view(2, 2)
-    z = torch.view_as_complex(pair.clone())
-    optimizers = [RAdam([p], lr=0.1, weight_decay=0.1, **implementation) for p in (pair, z)]
-    for grad in gradients(20):
-        pair.grad = torch.tensor(grad).view(2, 2)
-        z.grad = torch.view_as_complex(pair.grad.clone())
-        for optimizer in optimizers:
-            optimizer.step()
-    assert torch.equal(torch.view_as_real(z), pair)
-    assert not np.any(pair.numpy().ravel() == START)
-    assert optimizers[1].state[z]["exp_avg"].is_complex()
-
-
 @pytest.mark.parametrize(
-    "implementation", [{}, *(one for one in IMPLEMENTATIONS if "fused" not in one)], ids=str
+    "implementation",
+    [{}, *(one for one in IMPLEMENTATIONS.values() if "fused" not in one)],
+    ids=str,
 )
 @pytest.mark.parametrize("eps_placement", ["raw", "corrected"])
 @pytest.mark.parametrize(
@@ -315,23 +190,6 @@ def test_where_gradients_are_zero_so_are_steps(
     assert path[-1, 1] < start[1]
 
 
-@pytest.mark.parametrize("foreach", [False, True])
-@pytest.mark.parametrize("decoupled", [False, True])
-def test_gradients_are_left_as_they_are(decoupled: bool, foreach: bool) -> None:
-    params = tensors()
-    optimizer = RAdam(
-        params,
-        weight_decay=0.1,
-        maximize=True,
-        decoupled_weight_decay=decoupled,
-        foreach=foreach,
-    )
-    for _ in range(8):
-        give_gradients(params, START)
-        optimizer.step()
-        assert torch.equal(torch.cat([p.grad.flatten() for p in params]), torch.tensor(START))
-
-
 def test_a_tensor_learning_rate_is_its_number() -> None:
     grads = gradients(12)
     number = walk(grads, lr=0.25)
@@ -341,74 +199,25 @@ def test_a_tensor_learning_rate_is_its_number() -> None:
         )
 
 
-def test_schedulers_steer_it() -> None:
+# ---- taking over
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own"),
+    [
+        (torch.optim.RAdam, {}),
+        (torch.optim.Adam, {}),
+        (torch.optim.Adam, {"fused": True}),
+        (torch.optim.AdamW, {}),
+        (torch.optim.AdamW, {"foreach": True}),
+        (torch.optim.AdamW, {"fused": True}),
+    ],
+)
+def test_it_takes_over_trainings_of_torch(
+    theirs: type[torch.optim.Optimizer], own: dict[str, Any]
+) -> None:
     params = tensors()
-    optimizer = RAdam(params, lr=1.0)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=6, gamma=0.0)
-    path = []
-    for grad in gradients(9):
-        give_gradients(params, grad)
-        optimizer.step()
-        scheduler.step()
-        path.append(joined(params))
-    assert not np.any(path[4] == path[5])
-    np.testing.assert_array_equal(path[5], path[8])
-
-
-def test_single_precision_is_double_precision_rounded() -> None:
-    grads = gradients(100)
-    np.testing.assert_allclose(
-        walk(grads, dtype=torch.float32, lr=0.01), walk(grads, lr=0.01), rtol=1e-4, atol=1e-5
-    )
-
-
-# ---- interruption
-
-
-def copied(optimizer: RAdam, params: list[Tensor]) -> tuple[RAdam, list[Tensor]]:
-    twin, twins = copy.deepcopy((optimizer, params))
-    return twin, twins
-
-
-def pickled(optimizer: RAdam, params: list[Tensor]) -> tuple[RAdam, list[Tensor]]:
-    twin: tuple[RAdam, list[Tensor]] = pickle.loads(pickle.dumps((optimizer, params)))
-    return twin
-
-
-def saved(optimizer: RAdam, params: list[Tensor]) -> tuple[RAdam, list[Tensor]]:
-    file = io.BytesIO()
-    torch.save({"optimizer": optimizer.state_dict(), "params": params}, file)
-    file.seek(0)
-    loaded = torch.load(file, weights_only=True)
-    twins = [p.detach().requires_grad_() for p in loaded["params"]]
-    twin = RAdam([{"params": twins[:1]}, {"params": twins[1:]}])
-    twin.load_state_dict(loaded["optimizer"])
-    return twin, twins
-
-
-@pytest.mark.parametrize("interrupt", [copied, pickled, saved])
-@pytest.mark.parametrize("after", [1, 4, 30])
-def test_interrupted_is_uninterrupted(interrupt: Any, after: int) -> None:
-    params = tensors()
-    groups = [{"params": params[:1], "variant": "authors"}, {"params": params[1:], "lr": 0.1}]
-    optimizer = RAdam(groups, weight_decay=0.1, rectification="exact", early="skip")
-    grads = gradients(60)
-    for grad in grads[:after]:
-        give_gradients(params, grad)
-        optimizer.step()
-    twin, twins = interrupt(optimizer, params)
-    for grad in grads[after:]:
-        for ps, opt in ((params, optimizer), (twins, twin)):
-            give_gradients(ps, grad)
-            opt.step()
-    np.testing.assert_array_equal(joined(twins), joined(params))
-    assert str(twin) == str(optimizer)
-
-
-@pytest.mark.parametrize("theirs", [torch.optim.RAdam, torch.optim.Adam, torch.optim.AdamW])
-def test_it_resumes_runs_of_torch(theirs: type[torch.optim.Optimizer]) -> None:
-    params = tensors()
-    before = theirs(params, lr=0.02, weight_decay=0.1)
+    before = theirs(params, lr=0.02, weight_decay=0.1, **own)
     for grad in gradients(20):
         give_gradients(params, grad)
         before.step()
@@ -418,6 +227,7 @@ def test_it_resumes_runs_of_torch(theirs: type[torch.optim.Optimizer]) -> None:
     assert (group["lr"], group["weight_decay"]) == (0.02, 0.1)
     assert group["decoupled_weight_decay"] is (theirs is torch.optim.AdamW)
     assert (group["variant"], group["threshold"]) == ("paper", 4)
+    assert ours.rectification_state()[0].t == 20
     # What RAdam goes on to do from there is what torch's would.
     twin = torch.optim.RAdam(twins, **{k: group[k] for k in ("lr", "weight_decay")})
     twin.load_state_dict(copy.deepcopy(ours.state_dict()))
@@ -428,17 +238,39 @@ def test_it_resumes_runs_of_torch(theirs: type[torch.optim.Optimizer]) -> None:
     np.testing.assert_allclose(joined(params), joined(twins), rtol=1e-12, atol=1e-13)
 
 
-def test_a_step_saved_as_a_number_is_taken_over() -> None:
+@pytest.mark.parametrize("saved", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("state_dtype", [None, torch.float32])
+def test_it_takes_over_in_another_precision(
+    saved: torch.dtype, state_dtype: torch.dtype | None
+) -> None:
+    """The moments have all the digits that the file and the option allow."""
+    params = tensors(dtype=saved)
+    before = torch.optim.AdamW(params)
+    for grad in gradients(9):
+        give_gradients(params, grad)
+        before.step()
+    ours = [p.detach().bfloat16() for p in params]
+    optimizer = RAdam(ours, state_dtype=state_dtype)
+    optimizer.load_state_dict(copy.deepcopy(before.state_dict()))
+    for p, q in zip(params, ours, strict=True):
+        for name in ("exp_avg", "exp_avg_sq"):
+            expected = before.state[p][name].to(state_dtype or torch.bfloat16)
+            assert optimizer.state[q][name].dtype == expected.dtype
+            assert torch.equal(optimizer.state[q][name], expected)
+    give_gradients(ours, START)
+    optimizer.step()
+
+
+def test_amsgrad_is_not_taken_over() -> None:
     params = tensors()
-    optimizer = RAdam(params)
+    adam = torch.optim.Adam(params, amsgrad=True)
     give_gradients(params, START)
-    optimizer.step()
-    state = copy.deepcopy(optimizer.state_dict())
-    for p_state in state["state"].values():
-        p_state["step"] = int(p_state["step"])
-    optimizer.load_state_dict(state)
-    optimizer.step()
-    assert [optimizer.state[p]["step"].item() for p in params] == [2.0, 2.0]
+    adam.step()
+    optimizer = RAdam(params, lr=0.5)
+    with pytest.raises(ValueError, match="amsgrad=True, which RAdam has no equivalent of"):
+        optimizer.load_state_dict(adam.state_dict())
+    assert not optimizer.state
+    assert optimizer.param_groups[0]["lr"] == 0.5
 
 
 def test_the_state_of_another_kind_of_optimizer_is_refused() -> None:
@@ -481,21 +313,6 @@ def test_the_update_has_its_derivatives(options: dict[str, Any]) -> None:
     lr = torch.tensor(0.05, dtype=torch.float64, requires_grad=True)
     factor = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(trained, (start, lr, factor))
-
-
-def test_a_closure_computes_the_loss_anew() -> None:
-    x = torch.tensor([2.0], requires_grad=True)
-    optimizer = RAdam([x], lr=0.1)
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = (x * x).sum()
-        loss.backward()
-        return loss.item()
-
-    with torch.no_grad():
-        assert optimizer.step(closure) == 4.0
-    assert x.item() == pytest.approx(2 - 0.1 * 4)
 
 
 # ---- the interface
@@ -541,17 +358,6 @@ def test_a_refused_group_is_not_added() -> None:
     with pytest.raises(ValueError, match="lr=-1 is out of range"):
         optimizer.add_param_group({"params": [second], "lr": -1})
     assert len(optimizer.param_groups) == 1
-
-
-def test_a_sparse_gradient_stops_it_before_anything_moves() -> None:
-    dense, sparse = tensors()
-    optimizer = RAdam([{"params": [dense]}, {"params": [sparse]}])
-    give_gradients([dense, sparse], START)
-    sparse.grad = sparse.grad.to_sparse()
-    with pytest.raises(RuntimeError, match="needs dense gradients"):
-        optimizer.step()
-    np.testing.assert_array_equal(joined([dense, sparse]), START)
-    assert not any(state["step"] for state in optimizer.state.values())
 
 
 NAN, INF = math.nan, math.inf
@@ -602,27 +408,3 @@ def test_bad_options(options: dict[str, Any], sentence: str) -> None:
 def test_beta2_just_beyond_its_bound_is_accepted() -> None:
     assert RAdam(tensors(), betas=(0.9, 0.6001)).param_groups[0]["betas"] == (0.9, 0.6001)
     assert RAdam(tensors(), betas=(0.9, 0.34), rectification="exact").param_groups
-
-
-def test_a_parameter_without_a_gradient_rests() -> None:
-    params = tensors()
-    optimizer = RAdam(params, weight_decay=0.5)
-    optimizer.step()
-    np.testing.assert_array_equal(joined(params), START)
-    assert not optimizer.state
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("foreach", [None, False, True])
-def test_on_a_gpu(foreach: bool | None) -> None:
-    params = tensors()
-    there = [p.detach().cuda().requires_grad_() for p in params]
-    optimizer = RAdam(there, lr=0.01, weight_decay=0.1, foreach=foreach)
-    grads = gradients(50)
-    for grad in grads:
-        give_gradients(params, grad)
-        for p, q in zip(params, there, strict=True):
-            q.grad = p.grad.cuda()
-        optimizer.step()
-    here = walk(grads, lr=0.01, weight_decay=0.1)[-1]
-    np.testing.assert_allclose(joined([p.cpu() for p in there]), here, rtol=1e-12)
