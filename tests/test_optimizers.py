@@ -10,7 +10,7 @@ from torch import nn
 
 from experiments import optimizers, yours
 from experiments.errors import UserError
-from experiments.spec import Optim, options
+from experiments.spec import Optim, Run, Schedule, options
 from radam_core import RAdam
 
 LR, DECAY, BETAS = 0.1, 0.01, (0.9, 0.999)
@@ -124,7 +124,8 @@ class Descent(torch.optim.Optimizer):
     def step(self, closure=None):
         for group in self.param_groups:
             for p in group["params"]:
-                p.data -= group["lr"] * p.grad
+                if p.grad is not None:
+                    p.data -= group["lr"] * p.grad
 
 
 class Decaying(Descent):
@@ -159,6 +160,19 @@ def test_an_optimizer_from_elsewhere_gets_its_arguments(elsewhere: str) -> None:
     for decay in (0.0, 0.1):
         built = optimizers.build(Optim(f"{elsewhere}:Decaying", LR, decay), [nn.Parameter(start)])
         assert built.decay == decay  # and never a default of its own
+
+
+def test_a_schedule_multiplies_the_rate_that_an_optimizer_gives_itself(elsewhere: str) -> None:
+    optim = Optim(f"{elsewhere}:Descent", LR, options=options(half=True))
+    built = optimizers.build(optim, [nn.Parameter(torch.ones(2))])
+    warmup = Schedule("LinearWarmup", options(steps=4))
+    schedule = optimizers.schedule(Run("digits", optim, (warmup,)), built, updates_per_epoch=1)
+    rates = []
+    for _ in range(5):
+        rates.append(built.param_groups[0]["lr"])
+        built.step()
+        schedule.step()
+    assert rates == pytest.approx([LR / 2 * share for share in (0.25, 0.5, 0.75, 1, 1)])
 
 
 @pytest.mark.parametrize(
