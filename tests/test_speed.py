@@ -26,8 +26,8 @@ ARMS = {
 class Rehearsal(Replay):
     """Records and replays without a GPU: a step with everything it touches as it was recorded.
 
-    Like a CUDA graph, it computes on the batch that was held, and leaves behind gradients of its
-    own; unlike one, it does look at the learning rate's type.
+    Like a CUDA graph, it computes on the batch that was held; and the learning rate must lie in a
+    tensor, because a graph would not see a new number.
     """
 
     made: int = 0
@@ -37,6 +37,10 @@ class Rehearsal(Replay):
 
     def _record(self, batch: Tensor) -> "functools.partial[Tensor]":
         Rehearsal.made += 1
+        training = self.step.__self__
+        for group in training.optimizer.param_groups if training.steps_in_graph else ():
+            assert isinstance(group["lr"], Tensor)
+            assert group["capturable"]
         return functools.partial(self._again, batch.clone())
 
     def _again(self, held: Tensor, batch: Tensor) -> Tensor:
