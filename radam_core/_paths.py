@@ -67,11 +67,11 @@ class Batch(NamedTuple):
     def alike(self, numbers: Iterable[float]) -> Iterator[tuple[float, "Batch"]]:
         """Split into those that share a number, their type and their device."""
         dtypes, devices = (map(attrgetter(name), self.params) for name in ("dtype", "device"))
-        keys = list(zip(numbers, dtypes, devices, strict=True))
-        kinds = dict.fromkeys(keys)
-        for kind in kinds:
-            same = [i for i, key in enumerate(keys) if key == kind] if len(kinds) > 1 else None
-            yield kind[0], self if same is None else self.chosen(same)
+        kinds: dict[tuple[float, torch.dtype, torch.device], list[int]] = {}
+        for i, key in enumerate(zip(numbers, dtypes, devices, strict=True)):
+            kinds.setdefault(key, []).append(i)
+        for (number, _, _), same in kinds.items():
+            yield number, self if len(kinds) == 1 else self.chosen(same)
 
 
 def _local(x: Any, p: Any) -> Any:

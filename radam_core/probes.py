@@ -313,11 +313,12 @@ class Tracker:
         )
 
     def _begin(self, *_: object) -> None:
-        self.t += 1
-        if self.t in self._at or (self._every is not None and (self.t - 1) % self._every == 0):
-            self._before = self._probe._weights()
+        t = self.t + 1
+        due = t in self._at or (self._every is not None and (t - 1) % self._every == 0)
+        self._before = self._probe._weights() if due else None
 
     def _end(self, *_: object) -> None:
+        self.t += 1  # here, for an update that fails is none
         if self._before is not None:
             self.readings[self.t] = self._probe._read(self._before)
             self._before = None

@@ -101,7 +101,8 @@ class RAdam(Optimizer):
     fused : bool, optional
         Update in one pass over memory, by torch's fused kernels for Adam. None, the default, does
         so wherever that is possible and ``foreach`` is not given: for real parameters on a CPU or
-        a CUDA GPU whose ``eps`` does not vanish in rounding. True insists.
+        a CUDA GPU whose ``eps`` does not vanish in rounding. True insists. In single precision a
+        gradient beyond 1e18 in an early update overflows there, and not in the other ways.
     variant : {"paper", "authors", "authors-shipped", "torch"}
         The implementation whose conventions to follow.
     rectification : {"first-order", "exact"}, optional
@@ -389,7 +390,7 @@ class RAdam(Optimizer):
                 # Single precision, as torch has it: exact up to t = 2^24, where r_t has long
                 # arrived at 1 for every beta2 in use.
                 device = p.device if group["capturable"] else "cpu"
-                state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+                state["step"] = torch.tensor(0.0, dtype=torch.float32, device=device)
                 dtype = _state_dtype(p, group)
                 for name in ("exp_avg", "exp_avg_sq"):
                     state[name] = torch.zeros_like(

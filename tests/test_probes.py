@@ -351,6 +351,22 @@ def test_a_closed_tracker_reads_no_more_and_changed_nothing() -> None:
     assert all(map(torch.equal, trained(3, every=1)[0].parameters(), alone.parameters()))
 
 
+def test_an_update_that_fails_is_neither_counted_nor_read() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = RAdam(model.parameters())
+    with track(model, optimizer, every=2) as tracker:
+        for t in range(4):
+            for p in model.parameters():
+                p.grad = torch.ones_like(p)
+            if t == 0:
+                model.weight.grad = torch.ones_like(model.weight).to_sparse()
+                with pytest.raises(RuntimeError, match="dense gradients"):
+                    optimizer.step()
+                continue
+            optimizer.step()
+    assert (tracker.t, list(tracker.readings)) == (3, [1, 3])
+
+
 def test_a_tracker_watches_the_model_and_nothing_else() -> None:
     first, second = nn.Linear(3, 2), nn.Linear(5, 1)
     optimizer = RAdam([*first.parameters(), *second.parameters()])
