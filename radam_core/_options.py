@@ -23,7 +23,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "strict": (True, False),
     "early": get_args(Early),
     "eps_placement": get_args(EpsPlacement),
-    "state_dtype": (None, torch.float32),
+    "state_dtype": (None, "float32"),
     "rounding": ("nearest", "stochastic"),
 }
 _EXCLUSIVE = (
@@ -51,6 +51,8 @@ def resolved(options: Mapping[str, Any]) -> dict[str, Any]:
     conventions = replace(VARIANTS[variant], **chosen)
     conventions = replace(conventions, threshold=conventions.least_rho)
     group = {**options, **asdict(conventions)}
+    if group["state_dtype"] is torch.float32:
+        group["state_dtype"] = "float32"  # torch.distributed.checkpoint takes no torch.dtype
     _check_numbers(group)
     _check_choices(group)
     _check_rectifies(group["betas"][1], conventions)

@@ -94,7 +94,8 @@ class RAdam(Optimizer):
         Ascend the objective.
     capturable : bool
         Work the update out on the device, so that it can be recorded in a CUDA graph. Slower
-        outside of one. Under :func:`torch.compile` this happens by itself.
+        outside of one. Under :func:`torch.compile` this happens by itself, in one graph for all
+        updates; differentiable ones and stochastic rounding stay outside of it.
     differentiable : bool
         Let autograd see the update, for gradients through training. A tensor ``lr`` then keeps
         its graph. An element whose gradients were all zero has no derivative (NaN).
@@ -118,9 +119,9 @@ class RAdam(Optimizer):
         See :class:`~radam_core.algorithm.Conventions`.
     eps_placement : {"raw", "corrected"}, optional
         See :class:`~radam_core.algorithm.Conventions`.
-    state_dtype : torch.dtype, optional
-        ``torch.float32`` keeps the moments of bfloat16 and float16 parameters in single precision,
-        and computes their updates in it. None, the default, gives moments the parameter's type.
+    state_dtype : torch.float32 or "float32", optional
+        Keeps the moments of bfloat16 and float16 parameters in single precision, and computes
+        their updates in it. None, the default, gives moments the parameter's type.
     rounding : {"nearest", "stochastic"}
         How an update computed in single precision is rounded to a bfloat16 parameter.
         "stochastic" rounds up or down with probabilities that keep the mean, so that updates too
@@ -172,7 +173,7 @@ class RAdam(Optimizer):
         strict: bool | None = None,
         early: Early | None = None,
         eps_placement: EpsPlacement | None = None,
-        state_dtype: torch.dtype | None = None,
+        state_dtype: torch.dtype | Literal["float32"] | None = None,
         rounding: Literal["nearest", "stochastic"] = "nearest",
     ) -> None:
         defaults = {
@@ -331,11 +332,10 @@ class RAdam(Optimizer):
                 "torch.optim.SparseAdam"
             )
         for number, (group, batch) in enumerate(zip(self.param_groups, batches, strict=True)):
-            on_device = group["capturable"] or torch.compiler.is_compiling()
             with torch.set_grad_enabled(group["differentiable"]):
                 if not batch.params:
                     continue
-                if on_device:
+                if self._is_on_device(group):
                     self._update_on_device(group, batch)
                 else:
                     self._update(group, batch, number)
@@ -402,6 +402,7 @@ class RAdam(Optimizer):
             exp_avg_sqs.append(state["exp_avg_sq"])
             steps.append(state["step"])
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _update(self, group: dict[str, Any], batch: Batch, number: int) -> None:
         """Plan on the host, and apply each plan to all tensors that share it."""
         if batch.params[0].is_cuda and torch.cuda.is_current_stream_capturing():
@@ -436,22 +437,21 @@ class RAdam(Optimizer):
         else:
             apply_each(batch, update, hyper)
 
+    def _is_on_device(self, group: dict[str, Any]) -> bool:
+        """Whether to plan on the device: on demand, or where a compiled update can."""
+        if not torch.compiler.is_compiling():  # which itself sets capturable
+            return bool(group["capturable"])
+        return (
+            group["rounding"] == "nearest"  # other rounding has other bits each time
+            and not group["differentiable"]  # autograd would not see into it
+            and type(self)._plan is RAdam._plan
+        )
+
     def _update_on_device(self, group: dict[str, Any], batch: Batch) -> None:
         """Plan on the device, since the host does not know the number of the update."""
         if type(self)._plan is not RAdam._plan:
             raise RuntimeError(
-                f"{type(self).__name__} plans its updates on the host: use capturable=False, "
-                "without torch.compile"
-            )
-        if group["differentiable"]:
-            raise RuntimeError(
-                "differentiable=True needs autograd to see the update, which it does not in a "
-                "compiled step: leave the optimizer's step out of torch.compile"
-            )
-        if group["rounding"] == "stochastic":
-            raise RuntimeError(
-                "rounding='stochastic' draws other bits at every update, which a compiled step "
-                "cannot: leave the optimizer's step out of torch.compile"
+                f"{type(self).__name__} plans its updates on the host: use capturable=False"
             )
         torch._foreach_add_(batch.steps, 1)
         apply = functools.partial(
@@ -497,5 +497,4 @@ def _hyperparameters(group: dict[str, Any], on_device: bool = False) -> Hyperpar
 
 def _state_dtype(p: Tensor, group: dict[str, Any]) -> torch.dtype:
     """The type of a parameter's moments: its own, or a wider one on demand."""
-    wider = group["state_dtype"]
-    return wider if wider is not None and p.dtype in NARROW else p.dtype
+    return torch.float32 if group["state_dtype"] and p.dtype in NARROW else p.dtype
