@@ -34,11 +34,12 @@ ARROWS = {
     "experiments.progress": "tqdm spec errors",
     "experiments.tensorboard": "torch spec errors tasks",
     "experiments.launch": "torch spec errors record campaign engine hold progress tensorboard",
+    "experiments.slurm": "submitit spec errors record launch",
     "experiments.benchmarks": "torch pandas benchmarks tasks radam_core",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch merge tensorboard engine data benchmarks",
+    "launch merge slurm tensorboard engine data benchmarks",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
