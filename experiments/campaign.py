@@ -10,7 +10,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from experiments.errors import UserError
@@ -94,20 +94,44 @@ class Durations:
                     for like in _likenesses(Run.from_json(json.dumps(line["spec"]))):
                         self.lines.setdefault(like, []).append(line)
 
-    def whole(self, run: Run) -> float | None:
-        """Seconds of a run from end to end; None where nothing like it is recorded."""
-        return self._median(run, "wall_seconds")
+    def on_device(self, run: Run) -> float | None:
+        """Seconds that a run takes of the device; of several side by side, each its share.
+
+        None where nothing like it is recorded.
+        """
+        return self._median(run, lambda line: line["wall_seconds"] / line.get("side_by_side", 1))
 
     def to_checkpoint(self, run: Run) -> float | None:
         """Seconds until a run has something to leave behind: for a measurement, all of them."""
-        return self._median(run, "startup_seconds" if run.optim else "wall_seconds")
+        field = "startup_seconds" if run.optim else "wall_seconds"
+        return self._median(run, lambda line: line.get(field))
 
-    def _median(self, run: Run, field: str) -> float | None:
+    def _median(self, run: Run, seconds: Callable[[dict[str, Any]], float | None]) -> float | None:
         for like in _likenesses(run):
-            found = [line[field] for line in self.lines.get(like, []) if field in line]
-            if found:
-                return float(statistics.median(found))
+            found = [seconds(line) for line in self.lines.get(like, [])]
+            known = [one for one in found if one is not None]
+            if known:
+                return float(statistics.median(known))
         return None
+
+
+def hours_left(runs: Iterable[Run], store: Store) -> dict[str, float | None]:
+    """For each kind of device in the records, how long it would take for what is outstanding.
+
+    None where a run is unlike all that the device has done: then nobody knows.
+    """
+    runs = list(runs)
+    recorded = store.recorded(runs)
+    outstanding = [run for run in runs if run.id not in recorded]
+    tasks = {run.task for run in runs}
+    lines = [line for task in sorted(tasks) for line in store.lines(task)]
+    found: dict[str, float | None] = {}
+    for device in sorted({line["device"] for line in lines if "device" in line}):
+        durations = Durations(store, device, tasks)
+        seconds = [durations.on_device(run) for run in outstanding]
+        known = [one for one in seconds if one is not None]
+        found[device] = sum(known) / 3600 if len(known) == len(seconds) else None
+    return found
 
 
 def _likenesses(run: Run) -> tuple[Run, ...]:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,6 +18,9 @@ from experiments.errors import UserError
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Run
 from experiments.verdict import Verdict, judge, to_json
+
+if TYPE_CHECKING:
+    from experiments.slurm import Slurm
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = "RADAM_DATA"
@@ -38,21 +42,20 @@ def list_artifacts(_: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out what is outstanding of some artifacts."""
-    from experiments import (
-        engine,
-        group,
-        machine,
-    )  # torch takes seconds: only what computes imports it
+    # torch takes seconds to import: only what computes needs it
+    from experiments import engine, group, machine
 
+    launcher = _launcher(arguments)
     with group.joined(arguments.device) as arguments.device:
-        machine.find_device(arguments.device)
+        if launcher is None:
+            machine.find_device(arguments.device)
         if group.current().leads:
-            _run(arguments)
+            _run(arguments, launcher)
         else:
             engine.follow(arguments.device, arguments.data_dir, arguments.compile)
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
     from experiments import group, launch, optimizers
 
     chosen = [_chosen(name, arguments) for name in arguments.artifact]
@@ -60,12 +63,14 @@ def _run(arguments: argparse.Namespace) -> None:
     for artifact in chosen:
         if artifact.other is not None:
             optimizers.check(artifact.other)
+    runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
     budget = None
     if arguments.time_budget:
         budget = campaign.Budget.of(campaign.seconds(arguments.time_budget), arguments.began)
-    if arguments.jobs < 1:
+    if arguments.jobs is not None and arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs} starts no process; give 1 or more")
-    if arguments.jobs > 1 and group.current().size > 1:
+    jobs = arguments.jobs or (1 if launcher is None else len(runs))
+    if jobs > 1 and group.current().size > 1:
         raise UserError("the processes of torchrun share one run at a time; leave out --jobs")
     store = Store(arguments.results)
     if arguments.tensorboard is not None:
@@ -75,8 +80,7 @@ def _run(arguments: argparse.Namespace) -> None:
     places = launch.Places(
         store, arguments.data_dir, arguments.device, arguments.compile, arguments.tensorboard
     )
-    runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
-    ended = launch.launch(runs, places, arguments.jobs, budget=budget)
+    ended = launch.launch(runs, places, jobs, budget=budget, launcher=launcher)
     print(report.campaign(ended.done, list(ended.left.values()), len(runs), store.root))
 
 
@@ -88,6 +92,19 @@ def _chosen(name: str, arguments: argparse.Namespace) -> Artifact:
             raise UserError("--optimizer-args belongs to an --optimizer; name that too")
         return artifact
     return artifact.beside(yours.optimizer(arguments.optimizer, arguments.optimizer_args))
+
+
+def _launcher(arguments: argparse.Namespace) -> Slurm | None:
+    """What hands out the runs, if not processes of this machine."""
+    if arguments.launcher == "local":
+        if arguments.slurm:
+            raise UserError("--slurm gives options to --launcher slurm; name that too")
+        return None
+    if arguments.launcher != "slurm":
+        raise UserError(f"there is no launcher {arguments.launcher!r}; use local or slurm")
+    from experiments.slurm import Slurm
+
+    return Slurm(tuple(arguments.slurm))
 
 
 def counts(artifact: Artifact, store: Store) -> dict[str, dict[str, int]]:
@@ -102,6 +119,9 @@ def counts(artifact: Artifact, store: Store) -> dict[str, dict[str, int]]:
 def status(arguments: argparse.Namespace) -> None:
     """What is planned and what is recorded."""
     store = Store(arguments.results)
+    if arguments.estimate:
+        _estimate(arguments.scale, store, arguments.json)
+        return
     state = {name: counts(artifact, store) for name, artifact in artifacts().items()}
     if arguments.json:
         print(json.dumps(state, indent=2))
@@ -115,6 +135,46 @@ def status(arguments: argparse.Namespace) -> None:
         for name, scales in state.items()
     ]
     print(report.plain(pd.DataFrame(rows)))
+
+
+def _estimate(scale: str, store: Store, as_json: bool) -> None:
+    """How many runs are outstanding at a scale, and for how many hours, artifact by artifact."""
+    studies = {
+        name: artifact.runs[scale]
+        for name, artifact in artifacts().items()
+        if scale in artifact.runs
+    }
+    if not studies:
+        raise UserError(f"there is no scale {scale!r}; the scales are {', '.join(SCALES)}")
+    studies["all"] = tuple(
+        campaign.in_order(list(studies.values()))
+    )  # what they share is done once
+    hours = {name: campaign.hours_left(runs, store) for name, runs in studies.items()}
+    left = {name: len(runs) - len(store.recorded(runs)) for name, runs in studies.items()}
+    if as_json:
+        print(
+            json.dumps(
+                {name: {"left": left[name], "hours": hours[name]} for name in studies}, indent=2
+            )
+        )
+        return
+    rows = [
+        {"artifact": name, "runs left": left[name]}
+        | {
+            f"hours on {device}": _hours(left[name], hours[name].get(device))
+            for device in hours["all"]
+        }
+        for name in studies
+    ]
+    print(report.plain(pd.DataFrame(rows)))
+    if not hours["all"]:
+        print("How long that takes is not known: no run is recorded yet.")
+
+
+def _hours(left: int, hours: float | None) -> str:
+    if not left:
+        return "0"
+    return "not known" if hours is None else f"{hours:.2g}"
 
 
 def merge(arguments: argparse.Namespace) -> None:
@@ -232,13 +292,21 @@ def parser() -> argparse.ArgumentParser:
     sub = command("run", run)
     sub.add_argument("artifact", nargs="+")
     sub.add_argument("--scale", default="smoke", help=f"one of {', '.join(SCALES)}")
-    sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side")
+    words = "runs side by side (default: 1, with Slurm all)"
+    sub.add_argument("--jobs", type=int, metavar="N", help=words)
+    sub.add_argument("--launcher", default="local", help="local (the default) or slurm")
+    words = "an option for sbatch, such as gres=gpu:1 or time=120 (minutes); may be repeated"
+    sub.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=words)
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
     sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
     words = "write the curves there for TensorBoard, as they come"
     sub.add_argument("--tensorboard", type=Path, metavar="DIR", help=words)
     option(sub, "optimizer", "device", "results", "data")
-    option(command("status", status), "json", "results")
+    sub = command("status", status)
+    words = "hours left, from the runs that are recorded of each kind of device"
+    sub.add_argument("--estimate", action="store_true", help=words)
+    sub.add_argument("--scale", default="paper", help="of the estimate (default: paper)")
+    option(sub, "json", "results")
     sub = command("merge", merge)
     sub.add_argument("folder", nargs="+", type=Path, metavar="DIR")
     option(sub, "results")

@@ -84,6 +84,7 @@ def launch(
     jobs: int = 1,
     quiet: bool = False,
     budget: Budget | None = None,
+    launcher: Launcher | None = None,
 ) -> Campaign:
     """Carry out the runs that are not recorded yet, in their order, and record each as it ends.
 
@@ -100,6 +101,8 @@ def launch(
         Show no progress.
     budget
         When to end, if at a certain time.
+    launcher
+        What hands out the runs, if not processes of this machine.
 
     Raises
     ------
@@ -116,10 +119,10 @@ def launch(
         pass
     budget = budget or Budget()
     with Progress(len(outstanding), quiet) as progress:
-        waiting = _Waiting(outstanding, places, budget, progress)
+        waiting = Waiting(outstanding, places, budget, progress, launcher is not None)
         # Alone, this process could not kill itself in time; in a group it has to be the one.
         alone = (jobs == 1 and budget.kill == math.inf) or group.current().size > 1
-        outcomes = _in_turn(waiting) if alone else _side_by_side(waiting, jobs)
+        outcomes = (launcher or (_in_turn if alone else _side_by_side))(waiting, jobs)
         with closing(outcomes):
             for outcome in outcomes:
                 if waiting.again(outcome):
@@ -144,13 +147,19 @@ def launch(
 Reporter = Callable[[Run, int, int, float, float], None]
 
 
-class _Waiting:
+class Waiting:
     """The runs that nobody does yet, in their order; what ran out of memory before comes last."""
 
     def __init__(
-        self, outstanding: dict[Run, str], places: Places, budget: Budget, progress: Progress
+        self,
+        outstanding: dict[Run, str],
+        places: Places,
+        budget: Budget,
+        progress: Progress,
+        elsewhere: bool,
     ) -> None:
         self.scales, self.places, self.budget, self.progress = outstanding, places, budget, progress
+        self.elsewhere = elsewhere  # on devices that nobody here knows the pace of
         failed = {line["run_id"] for line in places.store.provenance(outstanding)}
         self.runs = sorted(outstanding, key=lambda run: run.id in failed)
         self.held: set[Run] = set()
@@ -177,20 +186,24 @@ class _Waiting:
 
     def _seconds(self) -> Callable[[Run], float]:
         """What each run needs to reach a checkpoint, as far as the records tell."""
-        if self.budget.stop == math.inf:
+        if self.budget.stop == math.inf or self.elsewhere:
             return lambda run: 0.0
         device = machine.describe(machine.find_device(self.places.device))
         durations = Durations(self.places.store, device, {run.task for run in self.runs})
         return lambda run: durations.to_checkpoint(run) or 0.0
 
 
-def _in_turn(waiting: _Waiting) -> Generator[Outcome]:
+Launcher = Callable[[Waiting, int], Generator[Outcome]]
+"""Hands out what waits, to so many at a time, and yields what becomes of each."""
+
+
+def _in_turn(waiting: Waiting, _: int) -> Generator[Outcome]:
     while (run := waiting.next()) is not None:
         order = (run, waiting.scales[run], waiting.places, waiting.budget.stop)
         yield carry_out(*order, report=waiting.progress.report)
 
 
-def _side_by_side(waiting: _Waiting, jobs: int) -> Generator[Outcome]:
+def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
     """As many workers as jobs, each a pool of its own: where one is killed, the others go on."""
     context = multiprocessing.get_context("spawn")
     messages: Any = context.Queue()
@@ -272,6 +285,8 @@ def carry_out(
             return Outcome(run, left=HELD)
         if places.store.recorded([run]):  # by another campaign, since this one began
             return Outcome(run)
+        if time.time() >= until:
+            return Outcome(run, left=NO_TIME)
         try:
             with _watching(places.tensorboard, run) as watch:
                 result = engine.execute(

@@ -41,6 +41,7 @@ ARROWS = {
     "experiments.tensorboard": "torch spec errors tasks",
     "experiments.launch": "torch spec errors record machine campaign engine group hold progress "
     "tensorboard",
+    "experiments.slurm": "submitit spec errors record launch",
     "experiments.benchmarks": "torch torchvision PIL pandas benchmarks spec errors record tasks "
     "data engine radam_core",
     "experiments.peers": "torch pandas errors peers radam_core torch_optimizer timm "
@@ -48,7 +49,7 @@ ARROWS = {
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
     "style artifact launch",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch merge tensorboard machine engine group optimizers data benchmarks yours",
+    "launch merge slurm tensorboard machine engine group optimizers data benchmarks yours",
     "experiments.__main__": "command_line",
     "experiments": "",
 }

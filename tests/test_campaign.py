@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.campaign import Budget, Durations, in_order, seconds
+from experiments.campaign import Budget, Durations, hours_left, in_order, seconds
 from experiments.errors import UserError
 from experiments.record import Result, Store
 from experiments.spec import Optim, Run, Schedule, grid, options
@@ -65,7 +65,10 @@ def test_a_campaign_stops_and_then_kills_within_its_time(given: float) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Ten seconds with one optimizer, thirty with another, and what must not count."""
+    """Ten seconds with one optimizer, thirty with another, and what must not count.
+
+    The GPU did four runs side by side.
+    """
     store = Store(tmp_path)
     lines = [
         (BASE, "finished", 9.0, "cpu"),
@@ -78,6 +81,7 @@ def store(tmp_path: Path) -> Store:
     ]
     for run, status, wall, device in lines:
         known = {"wall_seconds": wall, "startup_seconds": wall / 10, "device": device}
+        known |= {"side_by_side": 4} if device == "a GPU" else {}
         store.add(Result(run, status, {}, [], known), "cpu")
     return store
 
@@ -86,11 +90,11 @@ def test_durations_are_those_of_the_like_on_the_same_device(store: Store) -> Non
     durations = Durations(store, "cpu", ["digits", "none"])
     warmup = (Schedule("LinearWarmup", options(steps=5)),)
     like = dataclasses.replace(BASE, optim=Optim("radam", 0.003), schedule=warmup, seed=9)
-    assert durations.whole(like) == 10.0
+    assert durations.on_device(like) == 10.0
     assert durations.to_checkpoint(like) == 1.0
-    assert Durations(store, "a GPU", ["digits"]).whole(like) == 1.0
+    assert Durations(store, "a GPU", ["digits"]).on_device(like) == 0.25
     other = dataclasses.replace(BASE, optim=Optim("sgd", 0.1))  # as the others do: 9, 11, 30
-    assert durations.whole(other) == 11.0
+    assert durations.on_device(other) == 11.0
 
 
 @pytest.mark.parametrize(
@@ -101,10 +105,22 @@ def test_of_what_was_never_done_the_duration_is_not_known(
 ) -> None:
     unlike = dataclasses.replace(BASE, **change)
     durations = Durations(store, "cpu", ["digits"])
-    assert durations.whole(unlike) is durations.to_checkpoint(unlike) is None
-    assert Durations(store, "another GPU", ["digits"]).whole(BASE) is None
+    assert durations.on_device(unlike) is durations.to_checkpoint(unlike) is None
+    assert Durations(store, "another GPU", ["digits"]).on_device(BASE) is None
 
 
 def test_a_measurement_leaves_nothing_before_its_end(store: Store) -> None:
     (measured,) = grid(Run("digits", settings=options(points=3)), seed=[7])
     assert Durations(store, "cpu", ["digits"]).to_checkpoint(measured) == 5.0
+
+
+def test_hours_left_are_those_of_the_outstanding_on_each_device(store: Store) -> None:
+    recorded = (BASE, dataclasses.replace(BASE, seed=1))
+    left = tuple(dataclasses.replace(BASE, seed=seed) for seed in (5, 6, 7))
+    adam = dataclasses.replace(BASE, optim=Optim("adam", 0.3))
+    assert hours_left(recorded + left, store) == {"a GPU": 0.75 / 3600, "cpu": 30 / 3600}
+    assert hours_left((*left, adam), store) == {"a GPU": 1.0 / 3600, "cpu": 60 / 3600}
+    unlike = dataclasses.replace(BASE, batch_size=9)
+    assert hours_left((*left, unlike), store) == {"a GPU": None, "cpu": None}
+    assert hours_left(recorded, store) == {"a GPU": 0, "cpu": 0}
+    assert hours_left([dataclasses.replace(BASE, task="new")], store) == {}

@@ -14,7 +14,7 @@ import pytest
 from experiments import command_line, engine, launch, report
 from experiments.__main__ import main
 from experiments.artifact import artifacts
-from experiments.record import Store
+from experiments.record import Result, Store
 from experiments.spec import SCALES
 
 REPOSITORY = Path(__file__).parent.parent
@@ -59,6 +59,34 @@ def test_status_counts_what_is_planned_and_recorded(say: Sentence, smoke_store: 
     assert len(rows) == len(artifacts())
     assert "fig6 12 of 12 0 of 36 0 of 60" in [" ".join(row.split()) for row in rows]
     assert "fig1 - - -" in [" ".join(row.split()) for row in rows]
+
+
+def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_path: Path) -> None:
+    """From the smoke runs, which are all recorded: of one half of table1's the other tells."""
+    words = ("status", "--estimate", "--results")
+    shown = [
+        line.split() for line in say(*words, smoke_store.root, "--scale", "smoke").splitlines()
+    ]
+    assert shown[0] == ["artifact", "runs", "left", "hours", "on", "cpu"]
+    assert ["table1", "0", "0"] in shown
+    assert shown[-1] == ["all", "0", "0"]
+    paper = say(*words, smoke_store.root).splitlines()
+    assert [" ".join(row.split()) for row in paper if row.startswith("fig6")] == [
+        "fig6 60 not known"
+    ]
+
+    runs = artifacts()["table1"].at("smoke")
+    store = Store(tmp_path)
+    for run in runs[:6]:
+        result = Result(run, "finished", {}, [], {"wall_seconds": 3600, "device": "cpu"})
+        store.add(result, "smoke")
+    found = json.loads(say(*words, tmp_path, "--scale", "smoke", "--json"))
+    left = len(runs) - 6
+    assert found["table1"] == {"left": left, "hours": {"cpu": float(left)}}
+    assert found["thm1"]["hours"] == {}
+    assert found["all"]["hours"] == {"cpu": None}
+    empty = say(*words, tmp_path / "none", "--scale", "smoke")
+    assert empty.endswith("\nHow long that takes is not known: no run is recorded yet.\n")
 
 
 def test_verdicts_tell_everything_of_every_claim(say: Sentence, tmp_path: Path) -> None:
@@ -169,6 +197,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "fig8", "--jobs", "0"], "--jobs 0 starts no process; give 1 or more"),
         (["run", "fig8", "--jobs", "-3"], "--jobs -3 starts no process; give 1 or more"),
         (["run", "fig8", "--time-budget", "9"], "'9' is no time; give one such as 90s, 9m or"),
+        (["run", "fig8", "--launcher", "pbs"], "there is no launcher 'pbs'; use local or slurm"),
+        (["run", "fig8", "--slurm", "time=5"], "--slurm gives options to --launcher slurm; name"),
+        (["status", "--estimate", "--scale", "huge"], "there is no scale 'huge'; the scales are"),
         (["run", "fig6", "--scale", "cpu"], "python -m experiments data cifar10"),
         (["show", "fig99"], "there is no artifact 'fig99'"),
         (["show", "fig1"], "fig1 is not built yet"),
@@ -340,3 +371,14 @@ def test_the_folders_can_be_named_by_the_environment(
     assert command_line.parser().parse_args(["data", "digits"]).data_dir == tmp_path
     monkeypatch.setenv("RADAM_DATA", "")
     assert command_line.parser().parse_args(["data", "digits"]).data_dir == REPOSITORY / "data"
+
+
+@pytest.mark.parametrize("option", ["time=5", "time=1h"])
+def test_without_slurm_its_launcher_is_a_sentence(
+    sentence: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = ["run", "fig8", "--launcher", "slurm", "--slurm", option]
+    said = sentence(*words, "--results", tmp_path / "results")
+    expected = {"time=5": "there is no Slurm here", "time=1h": "time=1h is no number of minutes"}
+    assert expected[option] in said

@@ -1,0 +1,169 @@
+"""Runs as jobs of a Slurm cluster, through submitit: one job a run, all of one array.
+
+A job that meets its time limit, or is preempted, goes back to the queue and on from its
+checkpoint. The results folder must be one that the nodes share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from experiments.errors import UserError
+from experiments.launch import CUT_OFF, KILLED, NO_TIME, Outcome, Places, Waiting, carry_out
+from experiments.record import Store
+from experiments.spec import Run
+
+Order = tuple[Run, str, Places, float]
+"""What a job is given: run, scale, places, and when to stop."""
+PENDING = "PD"
+POLL_SECONDS = 2.0
+GRACE_SECONDS = 20.0
+"""So long may a result take to be seen through a network file system."""
+LIMIT_MINUTES = 60
+TIMES = 1000
+"""How often a job may meet its time limit."""
+REPOSITORY = Path(__file__).parent.parent
+
+
+class Job:
+    """One run: a job that submitit may put back into the queue, and that then goes on."""
+
+    def __call__(self, run: Run, scale: str, places: Places, until: float) -> Outcome | UserError:
+        """Do the run; what the user can mend comes back as a value, without a traceback."""
+        try:
+            return carry_out(run, scale, places, until)
+        except UserError as error:
+            return error
+
+    def checkpoint(self, *order: Any) -> submitit.helpers.DelayedSubmission:
+        """What to submit again where a job must give way: the same, for its files say the rest."""
+        return submitit.helpers.DelayedSubmission(self, *order)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slurm:
+    """A launcher: hands out the runs as jobs, and waits for them.
+
+    Attributes
+    ----------
+    options
+        Those of sbatch, such as ``("partition=gpu", "gres=gpu:1", "time=120")``. `time`, in
+        minutes, limits every start of a job.
+    """
+
+    options: Sequence[str] = ()
+
+    def __call__(self, waiting: Waiting, jobs: int) -> Generator[Outcome]:
+        """Yield the outcomes as the jobs end; what is left when the caller stops is cancelled."""
+        places = _absolute(waiting.places)
+        folder = places.store.root / ".slurm" / uuid.uuid4().hex[:8]
+        at_work: dict[Any, Run] = {}
+        died = False
+        try:
+            while runs := list(iter(waiting.next, None)):
+                orders = [(run, waiting.scales[run], places, waiting.budget.stop) for run in runs]
+                at_work = dict(zip(self._submit(folder, orders, jobs), runs, strict=True))
+                for job, outcome in _ends(at_work, waiting.budget.kill):
+                    died |= outcome.left == KILLED
+                    if outcome.left not in (CUT_OFF, NO_TIME):
+                        del at_work[job]
+                    yield outcome
+        finally:
+            if at_work:
+                subprocess.run(["scancel", *(job.job_id for job in at_work)], check=False)
+            elif not died:  # else its log may say why
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _submit(self, folder: Path, orders: list[Order], jobs: int) -> list[Any]:
+        given = dict(_option(text) for text in self.options)
+        minutes = _minutes(given.pop("time", LIMIT_MINUTES))
+        paths = f"{shlex.quote(str(REPOSITORY))}:$PWD:$PYTHONPATH"
+        try:
+            executor = submitit.SlurmExecutor(folder, max_num_timeout=TIMES)
+            executor.update_parameters(
+                job_name="radam",
+                time=minutes,
+                array_parallelism=jobs,
+                setup=[f"export PYTHONPATH={paths}"],
+                additional_parameters=given,
+            )
+            return list(executor.map_array(Job(), *zip(*orders, strict=True)))
+        except OSError as error:
+            raise UserError(
+                f"{folder} cannot be written ({error.strerror or error}); name with --results a "
+                "folder that the nodes of the cluster share"
+            ) from error
+        except subprocess.CalledProcessError as error:
+            raise UserError("sbatch takes no such job, and says why above; mend --slurm") from error
+        except RuntimeError as error:  # submitit finds no srun
+            raise UserError("there is no Slurm here; leave out --launcher slurm") from error
+
+
+def _option(text: str) -> tuple[str, str | bool]:
+    """An option of sbatch: ``key=value``, or a key alone."""
+    key, equals, value = text.removeprefix("--").partition("=")
+    return key, value if equals else True
+
+
+def _minutes(text: str | int | bool) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"time={text} is no number of minutes; give one such as time=120") from None
+
+
+def _absolute(places: Places) -> Places:
+    curves = places.tensorboard
+    return dataclasses.replace(
+        places,
+        store=Store(places.store.root.resolve()),
+        data_root=places.data_root.resolve(),
+        tensorboard=curves and curves.resolve(),
+    )
+
+
+def _ends(jobs: dict[Any, Run], kill: float) -> Iterator[tuple[Any, Outcome]]:
+    """Every job with its outcome, as they end; at the time to kill, those that do not."""
+    waiting = dict(jobs)
+    missing: dict[Any, float] = {}  # since when the queue lacks a job that left no result
+    while waiting:
+        states = _states()
+        over = time.time() >= kill
+        for job, run in list(waiting.items()):
+            if job.paths.result_pickle.exists():
+                outcome = job.result()
+                if isinstance(outcome, UserError):
+                    raise outcome
+            elif over:
+                never = (states or {}).get(job.job_id) == PENDING
+                outcome = Outcome(run, left=NO_TIME if never else CUT_OFF)
+            elif states is None or job.job_id in states:
+                missing.pop(job, None)
+                continue
+            elif time.monotonic() - missing.setdefault(job, time.monotonic()) < GRACE_SECONDS:
+                continue
+            else:
+                outcome = Outcome(run, left=KILLED)
+            del waiting[job]
+            yield job, outcome
+        if waiting:
+            time.sleep(POLL_SECONDS)
+
+
+def _states() -> dict[str, str] | None:
+    """The state of every job of ours that Slurm has not done with; None where it does not say."""
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i %t"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    if told.returncode != 0:
+        return None
+    return dict(line.split(maxsplit=1) for line in told.stdout.splitlines())
