@@ -173,7 +173,7 @@ def timings(name: str, device: str = "cpu") -> pd.DataFrame:
 
 def timed_on(name: str, device: str = "cpu") -> str:
     """What a recorded benchmark ran on: the device, its cores, and torch's version."""
-    lines = (ROOT / "benchmarks" / "provenance.jsonl").read_text().splitlines()
+    lines = (ROOT / "benchmarks" / "timings.jsonl").read_text().splitlines()
     (line,) = (one for one in map(json.loads, lines) if one["table"] == f"{name}-{device}.csv")
     return f"{line['device']}, {line['threads']} threads, torch {line['versions']['torch']}"
 

@@ -17,7 +17,7 @@ def some_table(ms: str) -> pd.DataFrame:
 
 
 def provenance(results: Path) -> list[dict[str, object]]:
-    lines = (results / "benchmarks" / "provenance.jsonl").read_text().splitlines()
+    lines = (results / "benchmarks" / "timings.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 

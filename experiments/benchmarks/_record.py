@@ -17,7 +17,8 @@ def record(name: str, table: pd.DataFrame, device: str, results: Path = ROOT) ->
     """Write a benchmark's table, in place of an earlier one from the same kind of device.
 
     Below `results` stand ``benchmarks/<name>-<kind of device>.csv`` and, with one line for each
-    table, ``benchmarks/provenance.jsonl``. The line is written last.
+    table, ``benchmarks/timings.jsonl``. The line is written last. Timings belong to
+    their machine: they are no records of runs, and `merge` leaves them where they are.
 
     Returns
     -------
@@ -27,7 +28,7 @@ def record(name: str, table: pd.DataFrame, device: str, results: Path = ROOT) ->
     where = torch.device(device)
     folder = results / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
-    path, provenance = folder / f"{name}-{where.type}.csv", folder / "provenance.jsonl"
+    path, provenance = folder / f"{name}-{where.type}.csv", folder / "timings.jsonl"
     line = {
         "table": path.name,
         **surroundings(),
