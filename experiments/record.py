@@ -276,9 +276,8 @@ def as_line(line: dict[str, Any]) -> str:
 
 def _see_anew(folder: Path) -> None:
     """Make a client of a network file system forget how the folder was: its contents change."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".")
-    os.close(handle)
-    os.unlink(name)
+    (folder / ".new").touch()
+    (folder / ".new").unlink()
 
 
 def _as_text(source: Any) -> pd.DataFrame:
@@ -287,14 +286,12 @@ def _as_text(source: Any) -> pd.DataFrame:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that at every moment it is the old one or the new one, whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    new = path.with_name(f".{path.name}.new")  # one name: who is killed here leaves no heap
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        new.write_text(text)
+        os.replace(new, path)
     except BaseException:
-        os.unlink(name)
+        new.unlink(missing_ok=True)
         raise
 
 

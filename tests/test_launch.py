@@ -183,6 +183,22 @@ def test_a_worker_that_was_killed_leaves_the_others_to_their_work(
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"),
+    [
+        ("cuda", 3, ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]),
+        ("cuda", 1, ["cuda"] * 4),
+        ("cuda:1", 3, ["cuda:1"] * 4),
+        ("cpu", 3, ["cpu"] * 4),
+    ],
+)
+def test_processes_use_all_gpus_in_turn(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, expected: list[str]
+) -> None:
+    monkeypatch.setattr(engine.torch.cuda, "device_count", lambda: gpus)
+    assert launch._devices(device, jobs=4) == expected
+
+
 # Runs in one pair of hands
 
 

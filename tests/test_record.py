@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -260,12 +261,47 @@ def test_a_folder_without_permission(store: Store, monkeypatch: pytest.MonkeyPat
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(UserError, match="Permission denied"):
         store.add(result(RUNS[1]), "cpu")
     assert files(store.root) == before
     assert store.recorded(RUNS) == {RUNS[0].id}
+
+
+KILLED = """
+import itertools, sys
+from pathlib import Path
+from experiments.record import Result, Store
+from experiments.spec import Run
+
+store = Store(Path(sys.argv[1]))
+for seed in itertools.count(int(sys.argv[2])):
+    curves = [(float(step), "train", "loss", 0.5) for step in range(500)]
+    store.add(Result(Run("fake", seed=seed), "finished", {"loss": float(seed)}, curves), "cpu")
+    print(seed, flush=True)
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_whole_records(tmp_path: Path) -> None:
+    """Truly killed, each time somewhat later in what it does, and followed by another."""
+    store, done = Store(tmp_path), 0
+    for kill in range(6):
+        command = [sys.executable, "-c", KILLED, tmp_path, str(done)]
+        writer = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        for _ in range(3):
+            done = int(writer.stdout.readline()) + 1
+        time.sleep(0.007 * kill)
+        writer.kill()
+        writer.communicate()
+        runs = [Run("fake", seed=seed) for seed in range(done + 50)]
+        table = store.table(runs)
+        assert list(table["loss"]) == [float(seed) for seed in range(len(table))]
+        assert done <= len(table)
+        assert len(store.curves(runs)) == 500 * len(table)
+    left = {path.name for path in (tmp_path / "fake").iterdir()}
+    temporary = {f".{name}.new" for name in ("runs.csv", "curves.csv", "provenance.jsonl")}
+    assert left - temporary - {".new"} == {"runs.csv", "curves.csv", "provenance.jsonl"}
 
 
 # Two writers

@@ -15,7 +15,7 @@ take_down() {
   code=$?
   trap - EXIT
   if [ -n "${SLURM_CONF:-}" ]; then
-    scancel --me 2>/dev/null || true
+    timeout 10 scancel --me 2>/dev/null || true
     until_true "the end of the jobs" sh -c 'queue=$(squeue --noheader) && [ -z "$queue" ]' || true
   fi
   for ((i = ${#started[@]} - 1; i >= 0; i--)); do
@@ -33,8 +33,9 @@ trap take_down EXIT
 until_true() { # what, command...: wait for it, at most half a minute
   local what=$1
   shift
-  for _ in $(seq 300); do
-    if "$@" >/dev/null 2>&1; then return; fi
+  local end=$((SECONDS + 30))
+  while [ "$SECONDS" -lt "$end" ]; do
+    if timeout 10 "$@" >/dev/null 2>&1; then return; fi
     sleep 0.1
   done
   echo "error: $what does not come up" >&2
