@@ -53,8 +53,8 @@ def artifact(name: str, scale: str | None = None) -> None:
         for number, estimate in enumerate(estimates or [NOT_RUN] * len(claim.parts), 1):
             glue(f"{verdict.claim}-{number}", estimate, display=False)
     if found.draw is not None:
-        drawn = found.draw(records) if recorded else style.blank(_how_to_run(found))
-        glue(f"{name}-figure", drawn)
+        words = f"{name} is not run yet: {_command(found)}"
+        glue(f"{name}-figure", found.draw(records) if recorded else style.blank(words))
 
 
 def table(name: str, scale: str | None = None) -> Markdown:
@@ -64,13 +64,12 @@ def table(name: str, scale: str | None = None) -> Markdown:
         raise ValueError(f"{name} has no table; use artifact({name!r}) for its figure")
     records = found.records(scale or best_scale(found, store), store)
     if records.runs.empty:
-        return Markdown(f"*{_how_to_run(found)}*")
+        return Markdown(f"{name} is not run yet: `{_command(found)}`")
     return shown(found.tabulate(records).rename(columns=str).reset_index())
 
 
-def _how_to_run(found: Artifact) -> str:
-    command = f"python -m experiments run {found.id} --scale {_planned(found)}"
-    return f"{found.id} is not run yet: {command}"
+def _command(found: Artifact) -> str:
+    return f"python -m experiments run {found.id} --scale {_planned(found)}"
 
 
 def _planned(found: Artifact) -> str:

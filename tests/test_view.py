@@ -1,0 +1,83 @@
+"""What the chapters are made of: every name that a page may ask for is glued, records or none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from experiments import view
+from experiments.artifact import artifacts, find
+from experiments.record import Store
+
+BUILT = [name for name, one in artifacts().items() if one.runs]
+
+
+@pytest.fixture
+def glued(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is glued, by name."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(view, "glue", lambda name, value, display=True: found.update({name: value}))
+    monkeypatch.setattr(view, "set_matplotlib_formats", lambda _: None)
+    return found
+
+
+def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "Store", lambda: store)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_page_can_be_made_before_anything_is_run(
+    glued: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    smoke_store: Store,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    use(smoke_store, monkeypatch)
+    view.artifact(name, "smoke")
+    recorded = dict(glued)
+    glued.clear()
+    use(Store(tmp_path), monkeypatch)
+    view.artifact(name)
+    assert glued.keys() == recorded.keys()
+    for claim in find(name).claims:
+        assert glued[claim.id] == "not run"
+        numbers = [key for key in glued if key.startswith(f"{claim.id}-")]
+        assert len(numbers) == len(claim.parts)
+        assert {glued[key] for key in numbers} == {"not run"}
+    assert glued[f"{name}-scale"] == "not run"
+    assert glued[f"{name}-seeds"] == "0"
+    assert recorded[f"{name}-scale"] == "smoke"
+    assert recorded[f"{name}-seeds"] == "1"
+    assert (f"{name}-figure" in glued) == (find(name).draw is not None)
+    if find(name).draw is not None:
+        assert isinstance(glued[f"{name}-figure"], Figure)
+        (words,) = (text.get_text() for text in glued[f"{name}-figure"].texts)
+        assert words.startswith(f"{name} is not run yet: python -m experiments run {name} --scale ")
+        assert not words.endswith("smoke")
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT if find(name).tabulate is not None])
+def test_a_table_says_how_to_have_it(
+    monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path, name: str
+) -> None:
+    use(Store(tmp_path), monkeypatch)
+    text = view.table(name).data
+    assert text.startswith(f"{name} is not run yet: `python -m experiments run {name} --scale ")
+    use(smoke_store, monkeypatch)
+    head, rule, *rows = view.table(name, "smoke").data.splitlines()
+    assert rows
+    assert {row.count(" | ") for row in (rule, *rows)} == {head.count(" | ")}
+
+
+def test_the_deviations_shown_are_those_of_the_records_or_of_the_plan(
+    monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
+) -> None:
+    use(Store(tmp_path), monkeypatch)
+    assert view.deviations("fig7").data == view.deviations("fig7", "cpu").data
+    assert "1,264 updates" in view.deviations("fig7").data
+    use(smoke_store, monkeypatch)
+    assert "| `LinearWarmup.steps` | 100, 200, 500, 1000 | none; 2; 4; 8; 16 |" in (
+        view.deviations("fig7", "smoke").data
+    )
