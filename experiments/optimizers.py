@@ -36,8 +36,6 @@ CAPTURABLE: dict[str, dict[str, Any]] = {
     "radam": {"capturable": True},
 }
 """Those whose step can be part of a CUDA graph, and the arguments that make it so."""
-DTYPES: dict[Any, torch.dtype] = {"float32": torch.float32}
-"""The types that an option can name."""
 DURATIONS = ("steps", "milestones", "total")
 """The arguments of a schedule that count time: in epochs where the spec says so."""
 
@@ -53,8 +51,7 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
         If there is no optimizer of that name, or it refuses the arguments.
     """
     constructor = _constructor(optim.name)
-    parameters = list(parameters)
-    arguments: dict[str, Any] = {key: DTYPES.get(value, value) for key, value in optim.options}
+    parameters, arguments = list(parameters), dict(optim.options)
     if _takes(constructor, "weight_decay"):
         arguments["weight_decay"] = optim.weight_decay
     elif optim.weight_decay:

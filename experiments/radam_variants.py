@@ -82,7 +82,7 @@ class KahanRAdam(RAdam):
     def _update_one(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]
         if not state:
-            dtype = group["state_dtype"] or p.dtype
+            dtype = torch.float32 if group["state_dtype"] else p.dtype
             state["step"] = torch.zeros(())
             state["exp_avg"] = torch.zeros_like(p, dtype=dtype)
             state["exp_avg_sq"] = torch.zeros_like(p, dtype=dtype)

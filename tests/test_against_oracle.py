@@ -88,7 +88,7 @@ def bound(
             g = g + weight_decay * theta
         m = beta1 * m + (1 - beta1) * np.abs(g)
         v = beta2 * v + (1 - beta2) * g**2
-        root = np.sqrt(v) + eps
+        root = np.sqrt(v) + eps * np.sqrt(1 - beta2**t)  # the smaller of the two placements
         size = lr / (1 - beta1**t) * np.maximum(1, np.sqrt(1 - beta2**t) / root)
         if l2:
             off = off * (1 + size * weight_decay * (1 + m / root))
