@@ -7,11 +7,14 @@ and ``fig6.robust-1``, ``fig6.robust-2`` ... its estimates with their intervals.
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import tempfile
 from pathlib import Path
 
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -175,6 +178,22 @@ def timed_on(name: str, device: str = "cpu") -> str:
     lines = (ROOT / "benchmarks" / "timings.jsonl").read_text().splitlines()
     (line,) = (one for one in map(json.loads, lines) if one["table"] == f"{name}-{device}.csv")
     return f"{line['device']}, {line['threads']} threads, torch {line['versions']['torch']}"
+
+
+def skip_absent() -> None:
+    """From here on, a cell that imports what is not installed says so instead of failing."""
+    shell = get_ipython()
+    assert shell is not None, "only a notebook has cells"
+    shell.input_transformers_cleanup.append(or_sentence)
+
+
+def or_sentence(lines: list[str]) -> list[str]:
+    """The lines of a cell, or one that prints what must be installed for it to run."""
+    imported = re.findall(r"^(?:from|import) (\w+)", "".join(lines), re.MULTILINE)
+    absent = [name for name in dict.fromkeys(imported) if importlib.util.find_spec(name) is None]
+    if not absent:
+        return lines
+    return [f"print('Not run here: this example needs {', '.join(absent)}.')\n"]
 
 
 def figure(name: str, drawn: Figure) -> None:

@@ -326,12 +326,13 @@ class Schedule(LRScheduler):
     Use it as any PyTorch scheduler: construct it after the optimizer (which sets the learning rate
     of the first update, ``t = 1``), then call :meth:`step` after every ``optimizer.step()``.
 
-    By itself it sets base learning rate times product, a function of ``t`` alone. What others
-    multiply onto the rates, it keeps: in a ``ChainedScheduler``, in any order, or beside
-    ``ReduceLROnPlateau``, the rates are the product of all. Schedulers that set the rates anew at
-    every update and so keep nothing (``LambdaLR``, ``OneCycleLR``, ``SequentialLR``) cannot be
-    chained; a Schedule inside of a ``SequentialLR`` starts where its turn begins, and the function
-    of a ``LambdaLR`` can be a factor: ``lambda t: function(t - 1)``.
+    It starts from the rates that it finds when it is constructed. By itself it sets these times the
+    product, a function of ``t`` alone. What others multiply onto the rates, it keeps: in a
+    ``ChainedScheduler``, in any order, or beside ``ReduceLROnPlateau``, the rates are the product
+    of all. Schedulers that set the rates anew at every update and so keep nothing (``LambdaLR``,
+    ``OneCycleLR``, ``SequentialLR``) cannot be chained; a Schedule inside of a ``SequentialLR``
+    starts where its turn begins, and the function of a ``LambdaLR`` can be a factor:
+    ``lambda t: function(t - 1)``.
 
     ``state_dict`` holds the count and the learning rates; the factors are code, so construct the
     schedule with the same ones. A resumed schedule gives the very bits of an uninterrupted one.

@@ -26,7 +26,7 @@ EXECUTED = BUILD / ".jupyter_cache"
 
 RECORD = "application/papermill.record/"
 GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`]+)`")
-REFERENCE = re.compile(r"\{(?:cite(?::\w+)?|eq|numref|py:func)\}`~?(?P<name>[^`]+)`")
+REFERENCE = re.compile(r"\{(?:cite(?::\w+)?|eq|numref|py:\w+)\}`~?(?P<name>[^`]+)`")
 DIRECTIVE = re.compile(
     r"^```\{(?P<kind>glue:figure|glue:md|math)\}(?P<name>[^\n]*)\n(?::[^\n]*\n)*(?P<body>.*?)^```$",
     re.DOTALL | re.MULTILINE,

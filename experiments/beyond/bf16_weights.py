@@ -228,7 +228,7 @@ def draw(records: Records) -> Figure:
     left.set(xscale="log", xlabel="learning rate", ylabel="training loss − float32's (nats)")
     left.set_xticks(LEARNING_RATES, [f"{lr:g}" for lr in LEARNING_RATES])
     left.minorticks_off()
-    left.legend(fontsize="x-small")
+    left.legend(fontsize="x-small", handlelength=3)
     curves = _labelled(records.curves)
     lowest = curves[(curves["split"] == "train") & (curves["lr"] == min(LEARNING_RATES))]
     sns.lineplot(
