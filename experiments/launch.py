@@ -209,24 +209,22 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
     messages: Any = context.Queue()
     threads = max(1, torch.get_num_threads() // jobs)
     others = set(multiprocessing.active_children())
-
+    devices = _devices(waiting.places.device, min(jobs, len(waiting.runs)))
+    share = max(map(devices.count, devices))
     pools: list[ProcessPoolExecutor] = []
 
     def pool() -> ProcessPoolExecutor:
         pools.append(ProcessPoolExecutor(1, context, _start_worker, (messages, threads)))
         return pools[-1]
 
-    idle = [
-        (pool(), dataclasses.replace(waiting.places, device=device))
-        for device in _devices(waiting.places.device, min(jobs, len(waiting.runs)))
-    ]
+    idle = [(pool(), dataclasses.replace(waiting.places, device=device)) for device in devices]
     at_work: dict[Future[Outcome], tuple[ProcessPoolExecutor, Places, Run]] = {}
     with _forwarding(messages, waiting.progress.report):
         try:
             while True:
                 while idle and (run := waiting.next()) is not None:
                     worker, places = idle.pop(0)
-                    order = (run, waiting.scales[run], places, waiting.budget.stop, jobs)
+                    order = (run, waiting.scales[run], places, waiting.budget.stop, share)
                     at_work[worker.submit(_carry_out_in_worker, *order)] = (worker, places, run)
                 if not at_work:
                     break
@@ -263,7 +261,7 @@ def carry_out(
     scale: str,
     places: Places,
     until: float = math.inf,
-    jobs: int = 1,
+    share: int = 1,
     report: Reporter = lambda run, done, total, loss, lr: None,
 ) -> Outcome:
     """Do one run, if nobody else does, and record it.
@@ -274,7 +272,7 @@ def carry_out(
         What, and where.
     until
         When to stop at a checkpoint, in seconds since 1970.
-    jobs
+    share
         How many runs share the device, for the record.
     report
         Progress.
@@ -305,9 +303,11 @@ def carry_out(
             if not machine.is_out_of_memory(error) or group.current().size > 1:
                 raise  # the others of a group would not know
             result = Result(run, OUT_OF_MEMORY, {}, [], machine.conditions(places.device))
-        result.provenance["side_by_side"] = jobs
+        result.provenance["side_by_side"] = share
         places.store.add(result, scale)
-        if result.status != OUT_OF_MEMORY:
+        if result.status == OUT_OF_MEMORY:
+            torch.cuda.empty_cache()  # whoever shares the device has use for it
+        else:
             places.checkpoint(run).unlink(missing_ok=True)
     return Outcome(run, result)
 
@@ -342,8 +342,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _carry_out_in_worker(run: Run, scale: str, places: Places, until: float, jobs: int) -> Outcome:
-    return carry_out(run, scale, places, until, jobs, lambda *progress: _messages.put(progress))
+def _carry_out_in_worker(run: Run, scale: str, places: Places, until: float, share: int) -> Outcome:
+    return carry_out(run, scale, places, until, share, lambda *progress: _messages.put(progress))
 
 
 @contextmanager

@@ -103,7 +103,7 @@ class Slurm:
                 f"{folder} cannot be written ({error.strerror or error}); name with --results a "
                 "folder that the nodes of the cluster share"
             ) from error
-        except subprocess.CalledProcessError as error:
+        except submitit.core.utils.FailedJobError as error:
             raise UserError("sbatch takes no such job, and says why above; mend --slurm") from error
         except RuntimeError as error:  # submitit finds no srun
             raise UserError("there is no Slurm here; leave out --launcher slurm") from error

@@ -159,6 +159,11 @@ def test_several_processes_give_what_one_gives(tiny: Run, places: Places, tmp_pa
     assert places.store.table(runs).equals(other.store.table(runs))
     assert places.store.curves(runs).equals(other.store.curves(runs))
     assert multiprocessing.active_children() == []
+    shares = [line["side_by_side"] for line in places.store.provenance(runs)]
+    assert (
+        shares + [line["side_by_side"] for line in other.store.provenance(runs)]
+        == [1] * 5 + [2] * 5
+    )
 
 
 def test_a_worker_that_was_killed_leaves_the_others_to_their_work(
@@ -274,14 +279,17 @@ def test_two_campaigns_on_one_folder_share_the_work(
 def test_a_campaign_stops_itself_and_says_what_is_left(
     tiny: Run, places: Places, campaign: Start
 ) -> None:
-    """As the command line does it: a few seconds of work, and of three endless runs one waits."""
+    """As the command line does it: a few seconds of work, and one of three endless runs waits.
+
+    (On a machine that is busy enough, all three may.)
+    """
     endless = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in range(3))
     process = campaign(endless, places, "--jobs", "2", "--time-budget", "30s")
     told, _ = process.communicate(timeout=240)
     assert process.returncode == 0
     assert told.startswith("0 runs done now (0 diverged), 0 were recorded before; records in ")
     assert "\n3 are left (" in told
-    assert ", 1 not begun for lack of time); the same command goes on from here" in told
+    assert told.endswith(" not begun for lack of time); the same command goes on from here\n")
     assert not places.checkpoint(endless[2]).exists()
     assert not any(is_held(places, run) for run in endless)
 

@@ -21,7 +21,6 @@ take_down() {
   for ((i = ${#started[@]} - 1; i >= 0; i--)); do
     kill -KILL "${started[i]}" 2>/dev/null || true
   done
-  wait 2>/dev/null || true
   if [ -z "${up:-}" ]; then
     tail -n 20 "$folder"/*.log >&2 2>/dev/null || true
   fi
@@ -64,6 +63,7 @@ munged --foreground --socket="$folder/munge/socket" --key-file="$folder/key/mung
   --pid-file="$folder/munge/pid" --seed-file="$folder/key/seed" --num-threads=2 \
   >"$folder/munged.log" 2>&1 &
 started+=($!)
+disown
 until_true munged munge --socket="$folder/munge/socket" --no-input
 
 mkdir "$folder/state" "$folder/spool"
@@ -98,8 +98,10 @@ CONF
 export SLURM_CONF=$folder/slurm.conf
 slurmctld -D >"$folder/slurmctld.log" 2>&1 &
 started+=($!)
+disown
 slurmd -D -N "$host" >"$folder/slurmd.log" 2>&1 &
 started+=($!)
+disown
 until_true "the node of Slurm" sh -c "sinfo --noheader --format=%T | grep -qx idle"
 up=yes
 
