@@ -310,7 +310,9 @@ class RAdam(Optimizer):
         ------
         RuntimeError
             If a gradient is sparse; nothing has then been changed. If a group asks for
-            ``fused=True`` and that is not possible.
+            ``fused=True`` and that is not possible, if its moments do not fit its parameters, or
+            if a CUDA graph is recorded without ``capturable``; the group's update is then not
+            counted.
         """
         loss = None
         if closure is not None:
