@@ -26,6 +26,10 @@ from radam_core.rectification import Rectification, r, rho
 
 __all__ = ["RAdam", "RectificationState"]
 
+# What torch's optimizers use: torch.compiler.disable, which takes seconds to import, but at the
+# first call and not here.
+_uncompiled = getattr(torch, "_disable_dynamo", torch.compiler.disable)
+
 
 class RectificationState(NamedTuple):
     """Where the rectification of a parameter group stands.
@@ -316,7 +320,9 @@ class RAdam(Optimizer):
         ------
         RuntimeError
             If a gradient is sparse; nothing has then been changed. If a group asks for
-            ``fused=True`` and that is not possible.
+            ``fused=True`` and that is not possible, if its moments do not fit its parameters, or
+            if a CUDA graph is recorded without ``capturable``; the group's update is then not
+            counted.
         """
         loss = None
         if closure is not None:
@@ -402,7 +408,7 @@ class RAdam(Optimizer):
             exp_avg_sqs.append(state["exp_avg_sq"])
             steps.append(state["step"])
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_uncompiled  # type: ignore[untyped-decorator]
     def _update(self, group: dict[str, Any], batch: Batch, number: int) -> None:
         """Plan on the host, and apply each plan to all tensors that share it."""
         if batch.params[0].is_cuda and torch.cuda.is_current_stream_capturing():

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from filelock import FileLock
 from torch import Tensor, nn
 
 from radam_core import RAdam
@@ -300,10 +301,15 @@ def work(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def failures(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """What went wrong, by process and check."""
-    folder: Path = tmp_path_factory.mktemp("distributed")
-    torch.multiprocessing.spawn(work, args=(str(folder),), nprocs=PROCESSES)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+    """What went wrong, by process and check; found out once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "distributed"
+    results = [folder / f"{rank}.pt" for rank in range(PROCESSES)]
+    with FileLock(f"{folder}.lock"):
+        if not all(map(Path.exists, results)):
+            folder.mkdir()
+            torch.multiprocessing.spawn(work, args=(str(folder),), nprocs=PROCESSES)
+    return [torch.load(result) for result in results]
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -121,7 +121,7 @@ def test_moments_may_lie_in_memory_in_another_order() -> None:
         torch.testing.assert_close(end, ends[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (3,), (400, 300)])
+@pytest.mark.parametrize("shape", [(2, 3), (3,), (5, 2), (1, 2), (400, 300)])
 def test_moments_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
     """The kernel would read and write beyond them."""
     p, other = torch.ones(3, 2), torch.ones(shape)
