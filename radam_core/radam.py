@@ -130,7 +130,9 @@ class RAdam(Optimizer):
         How an update computed in single precision is rounded to a bfloat16 parameter.
         "stochastic" rounds up or down with probabilities that keep the mean, so that updates too
         small for bfloat16 still count on average; it needs ``state_dtype=torch.float32``. The
-        random bits depend on the update's number alone: a resumed training draws the same.
+        random bits depend on the update's number alone: a resumed training draws the same. In the
+        study ``bf16-weights`` training ends as with float32 weights, and as with Kahan summation,
+        which would take two more bytes for each weight: hence no such option.
 
     Raises
     ------
