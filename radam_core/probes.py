@@ -8,7 +8,7 @@ Watching changes nothing in the training: it draws no random numbers and writes 
 
 import functools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -302,7 +302,7 @@ class Tracker:
         Updates seen so far.
     """
 
-    def __init__(self, probe: Probe, every: int | None, at: Collection[int]) -> None:
+    def __init__(self, probe: Probe, every: int | None, at: Iterable[int]) -> None:
         self.readings: dict[int, Reading] = {}
         self.t = 0
         self._probe, self._every, self._at = probe, every, frozenset(at)
@@ -339,7 +339,7 @@ def track(
     model: nn.Module,
     optimizer: Optimizer,
     every: int | None = 10,
-    at: Collection[int] = (),
+    at: Iterable[int] = (),
     bins: LogBins | None = None,
 ) -> Tracker:
     """Read what an optimizer does to a model's weights, at chosen updates of a training.
@@ -359,7 +359,7 @@ def track(
         Any optimizer; see :class:`Probe`.
     every : int or None
         Read updates 1, ``1 + every``, ``1 + 2 every`` ...; None reads those in ``at`` alone.
-    at : collection of int
+    at : iterable of int
         Numbers of further updates to read, counted from 1 where the tracking begins.
     bins : LogBins
         Bins of all histograms.
