@@ -157,7 +157,7 @@ def test_an_optimizer_refuses_what_is_no_rate(field: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("precision", "float16"),
+        ("precision", "float8"),
         ("epochs", -1),
         ("batch_size", -1),
         ("clip", 0.0),
