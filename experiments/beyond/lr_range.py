@@ -13,7 +13,6 @@ import itertools
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import report, style
@@ -103,18 +102,10 @@ def draw(records: Records) -> Figure:
     """Test accuracy of the last epoch by learning rate; mean over seeds, band lowest to highest."""
     arms = names(records.runs)
     runs = pd.concat([of_arm(records.runs, arm) for arm in arms])
+    runs = runs.assign(optimizer=runs["optimizer"].map(arms))
+    colours = style.colours(arms.values())
     figure, (panel,) = style.panels(1)
-    sns.lineplot(
-        runs.assign(optimizer=runs["optimizer"].map(arms)),
-        x="lr",
-        y="test_accuracy",
-        hue="optimizer",
-        hue_order=list(arms.values()),
-        palette=style.colours(arms.values()),
-        errorbar=lambda values: (values.min(), values.max()),
-        marker="o",
-        ax=panel,
-    )
+    style.lines(panel, runs, "lr", "test_accuracy", "optimizer", colours, marker="o")
     panel.set(xscale="log", xlabel="learning rate", ylabel="test accuracy (%)")
     panel.legend(title=None)
     return figure

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from experiments.artifact import Artifact, Deviation
 from experiments.paper._cifar10 import decay
 from experiments.paper._classifiers import (
+    PRECISION,
     against,
     draw_accuracy,
     lead,
@@ -34,7 +35,6 @@ CPU = dataclasses.replace(
     PAPER,
     schedule=decay(5, 10),
     epochs=15,
-    precision="bfloat16",
     settings=options(
         **SMALL
         | {"classes": 50, "train_images": 22_500, "validation_images": 2_500}
@@ -83,6 +83,7 @@ def tabulate(records: Records) -> pd.DataFrame:
 
 
 STAND_IN = (
+    PRECISION,
     Deviation("data", "imagenet", "images at 32 x 32 pixels of 200 of ImageNet's classes, which "
               "can be had and trained on where ImageNet cannot"),
     Deviation("side", "224", "what the data set has"),
@@ -113,8 +114,6 @@ ARTIFACT = Artifact(
                       "the paper's stem leaves of 64 x 64"),
             Deviation("epochs", "90", LAPTOP),
             Deviation("StepDecay.milestones", "31, 61", "the same shares of a shorter run"),
-            Deviation("precision", "float32", "bfloat16 arithmetic is faster; weights, state "
-                      "and update stay in float32"),
         ),
         "paper": (
             *STAND_IN,

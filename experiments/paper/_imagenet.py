@@ -15,6 +15,7 @@ PAPER = Run(
     schedule=decay(31, 61),
     epochs=90,
     batch_size=256,
+    precision="bfloat16",
     settings=options(
         data="imagenet",
         classes=1_000,
