@@ -120,7 +120,7 @@ def test_a_checkpoint_goes_from_one_path_to_the_other(
 def test_what_does_not_repeat_itself_is_not_replayed() -> None:
     """Other tasks, and other devices, take the plain path."""
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    images, other = SimpleNamespace(batch_dim=1), SimpleNamespace()
+    images, other = SimpleNamespace(repeats=True), SimpleNamespace()
     assert engine._replays(images, cuda)
     assert not engine._replays(images, cpu)
     assert not engine._replays(other, cuda)
@@ -168,8 +168,8 @@ def test_float16_skips_what_overflows_and_remembers_its_scale(
     scales: list[float] = []
     update = engine._Training._update
 
-    def watched(training: engine._Training, batch: Tensor) -> Tensor:
-        loss = update(training, batch)
+    def watched(training: engine._Training, batch: Tensor, weight: float) -> Tensor:
+        loss = update(training, batch, weight)
         scales.append(training.scaler.get_scale())
         return loss
 
