@@ -190,7 +190,7 @@ class _Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         # A scaler looks at the gradients before it steps, and processes wait for each other.
         replays = _replays(task, device) and self.group.size == 1 and not half
-        self.steps_in_graph = replays and run.optim.name in optimizers.CAPTURABLE
+        self.steps_in_graph = replays and optimizers.is_capturable(run.optim)
         parameters = list(self.model.parameters())
         self.optimizer = optimizers.build(run.optim, parameters, self.steps_in_graph)
         step = self._gradients_and_step if self.steps_in_graph else self._gradients

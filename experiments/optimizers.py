@@ -72,6 +72,11 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
     return optimizer
 
 
+def is_capturable(optim: Optim) -> bool:
+    """Whether its step can be part of a CUDA graph, which would repeat what was drawn by chance."""
+    return optim.name in CAPTURABLE and dict(optim.options).get("rounding") != "stochastic"
+
+
 def _takes(constructor: Callable[..., Any], name: str) -> bool:
     parameters = inspect.signature(constructor).parameters.values()
     return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
