@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.artifact import Artifact, Deviation
@@ -13,15 +12,14 @@ from experiments.paper._classifiers import (
     PRECISION,
     against,
     draw_accuracy,
-    lead,
     leads,
     names,
-    tabulate_best,
+    tabulate,
 )
-from experiments.paper._imagenet import PAPER, SMOKE_RUNS, arms
+from experiments.paper._imagenet import BETWEEN, PAPER, SMOKE_RUNS, arms
 from experiments.paper.table1_imagenet import DIGITS
 from experiments.spec import options
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Records
 
 SMALL = dict(PAPER.settings) | {"data": "tiny-imagenet-32", "side": 32, "in_memory": True}
 WHOLE = dataclasses.replace(
@@ -48,18 +46,7 @@ CLAIMS = (
         "On Tiny-ImageNet-32, in the place of ImageNet, RAdam tests better than Adam and worse "
         "than SGD",
         "on ImageNet 67.62 against 66.54 and 69.86 %",
-        (
-            Part(
-                "RAdam's test accuracy minus Adam's, points",
-                lambda records: lead(records, "radam", "adam"),
-                above=0.0,
-            ),
-            Part(
-                "SGD's minus RAdam's, points",
-                lambda records: lead(records, "sgd", "radam"),
-                above=0.0,
-            ),
-        ),
+        BETWEEN,
     ),
 )
 
@@ -75,11 +62,6 @@ def draw(records: Records) -> Figure:
     """A panel an optimizer."""
     arms = names(records.runs)
     return draw_accuracy(records, arms, columns=len(arms))
-
-
-def tabulate(records: Records) -> pd.DataFrame:
-    """Test accuracy by optimizer."""
-    return tabulate_best(records, names(records.runs))
 
 
 STAND_IN = (

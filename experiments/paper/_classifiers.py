@@ -73,6 +73,11 @@ def spread(runs: pd.DataFrame, arm: str) -> pd.Series:
     return accuracy.max() - accuracy.min()
 
 
+def narrower(records: Records, arm: str, rival: str) -> pd.Series:
+    """A rival's spread of test accuracy minus an arm's, in points, by seed."""
+    return spread(records.runs, rival) - spread(records.runs, arm)
+
+
 def against(artifact: str, arm: str, text: str, parts: Iterable[Part]) -> tuple[Claim, ...]:
     """The one claim about an optimizer that is not the paper's, by the rules of the paper's."""
     return (Claim(f"{artifact}.yours", f"{style.name(arm)} {text}", "", tuple(parts)),)
@@ -171,6 +176,11 @@ def tabulate_best(records: Records, arms: Mapping[str, str]) -> pd.DataFrame:
         }
         rows[name] = {"learning rate": f"{rate:g}", **cells, "seeds": str(len(chosen))}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
+
+
+def tabulate(records: Records) -> pd.DataFrame:
+    """Test accuracy by optimizer."""
+    return tabulate_best(records, names(records.runs))
 
 
 def cell(runs: pd.DataFrame, column: str) -> str:
