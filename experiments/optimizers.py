@@ -57,7 +57,7 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
     elif optim.weight_decay:
         raise UserError(
             f"{optim.name} takes no weight_decay, and {optim.weight_decay:g} is asked for; ask "
-            "for 0"
+            "for weight_decay 0"
         )
     lr: float | Tensor = optim.lr
     if capturable:  # a graph reads the rate where it lies, and cannot be told a new number

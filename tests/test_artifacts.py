@@ -405,6 +405,9 @@ def test_a_run_that_diverged_counts_as_having_classified_nothing() -> None:
     assert _classifiers.spread(runs, "sgd").tolist() == [80.0]
     runs.loc[0, ["test_accuracy", "validation_accuracy"]] = float("nan")
     assert _classifiers.spread(runs, "sgd").tolist() == [80.0]
+    everywhere = runs.assign(status="diverged")
+    assert _classifiers.spread(everywhere, "sgd").isna().tolist() == [True]
+    assert lr_range.width(Records(everywhere, pd.DataFrame()), "sgd").tolist() == [0.0]
     assert _classifiers.cell(runs, "test_accuracy") == "1 of 3 diverged"
     assert _classifiers.cell(runs[1:], "test_accuracy") == "75.00 ± 7.07"
     assert _classifiers.cell(runs[:0], "test_accuracy") == "not recorded"

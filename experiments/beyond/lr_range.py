@@ -45,7 +45,12 @@ def width(records: Records, arm: str) -> pd.Series:
 
 
 def decades(rates: np.ndarray, accuracies: np.ndarray) -> float:
-    """How many decades of learning rates, in ascending order, are within 1 % of the best."""
+    """How many decades of learning rates, in ascending order, are within 1 % of the best.
+
+    None where nothing was classified at any of them.
+    """
+    if not accuracies.any():
+        return 0.0
     points = zip(np.log10(rates), accuracies - SHARE * accuracies.max(), strict=True)
     total = 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(points):

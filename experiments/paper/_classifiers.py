@@ -68,9 +68,12 @@ def lead(records: Records, arm: str, rival: str) -> pd.Series:
 
 
 def spread(runs: pd.DataFrame, arm: str) -> pd.Series:
-    """Highest minus lowest test accuracy over the learning rates, in points, by seed."""
+    """Highest minus lowest test accuracy over the learning rates, in points, by seed.
+
+    A seed of an arm that diverged at every learning rate has none: 0 would be the best there is.
+    """
     accuracy = of_arm(runs, arm).groupby("seed")["test_accuracy"]
-    return accuracy.max() - accuracy.min()
+    return (accuracy.max() - accuracy.min()).where(accuracy.max() > 0)
 
 
 def narrower(records: Records, arm: str, rival: str) -> pd.Series:
