@@ -47,7 +47,7 @@ def width(records: Records, arm: str) -> pd.Series:
 def decades(rates: np.ndarray, accuracies: np.ndarray) -> float:
     """How many decades of learning rates, in ascending order, are within 1 % of the best.
 
-    None where nothing was classified at any of them.
+    0 where nothing was classified at any of them.
     """
     if not accuracies.any():
         return 0.0
