@@ -109,6 +109,27 @@ class DelayedAdam(Optimizer):
         _check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state dict of this class.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What ``state_dict`` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is of another kind of optimizer, or its groups do not match this one's; nothing
+            has then been changed.
+        """
+        if any("delay" not in group for group in state_dict["param_groups"]):
+            raise ValueError(
+                "this state is of another kind of optimizer, which counts its updates otherwise: "
+                "DelayedAdam takes over DelayedAdam's alone"
+            )
+        super().load_state_dict(state_dict)
+
     @overload
     def step(self, closure: None = None) -> None: ...
 
