@@ -29,7 +29,7 @@ class DelayedAdam(Optimizer):
     :math:`\lambda` is decoupled and rests during the delay, too. Where the paper counts iterations
     of this method from -1999, it counts :math:`k`: the loss curve starts at the first real update.
     Its learning rate does the same when the schedule is wrapped in
-    ``radam_core.schedules.Delayed(factor, delay)``.
+    ``radam_core.factors.Delayed(factor, delay)``.
 
     Updates are counted per parameter: one whose gradients start late has its own delay.
 

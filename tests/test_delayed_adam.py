@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radam_core.delayed_adam import DelayedAdam
-from radam_core.schedules import Delayed, LinearDecay, Schedule
+from radam_core.factors import Delayed, LinearDecay
+from radam_core.schedules import Schedule
 
 Array = npt.NDArray[np.float64]
 
