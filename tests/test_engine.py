@@ -394,12 +394,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
 
 
 def test_durations_are_in_epochs_where_the_spec_says_so(tiny: Run) -> None:
-    factors = (
+    specs = (
         Schedule("LinearWarmup", options(steps=0.5), unit="epoch"),
         Schedule("StepDecay", options(milestones=(1, 2), gamma=0.5), unit="epoch"),
         Schedule("LinearDecay", options(total=40), unit="update"),
     )
-    run = dataclasses.replace(tiny, schedule=factors)
+    run = dataclasses.replace(tiny, schedule=specs)
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = optimizers.build(run.optim, [parameter])
     schedule = optimizers.schedule(run, optimizer, updates_per_epoch=10)

@@ -1,4 +1,7 @@
-"""The time of one optimizer step, against torch's optimizers, other RAdams, and the memory."""
+"""The time of one optimizer step, against torch's optimizers, other RAdams, and the memory.
+
+And what the options of RAdam cost.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 import torch
@@ -46,6 +50,23 @@ TORCHS: dict[str, Make] = {
     "torch.optim.RAdam (loop)": functools.partial(torch.optim.RAdam, foreach=False),
     "torch.optim.AdamW (fused)": functools.partial(torch.optim.AdamW, fused=True),
 }
+OPTIONS: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
+    "radam_core.RAdam": (torch.float32, {}),
+    'rectification="exact"': (torch.float32, {"rectification": "exact"}),
+    "foreach=True": (torch.float32, {"foreach": True}),
+    "foreach=False": (torch.float32, {"foreach": False}),
+    "eps=0": (torch.float32, {"eps": 0.0}),
+    "capturable=True": (torch.float32, {"capturable": True}),
+    "bfloat16": (torch.bfloat16, {}),
+    "bfloat16, moments in float32": (torch.bfloat16, {"state_dtype": torch.float32}),
+    "bfloat16, stochastic rounding": (
+        torch.bfloat16,
+        {"state_dtype": torch.float32, "rounding": "stochastic"},
+    ),
+    "float16": (torch.float16, {}),
+    "float16, moments in float32": (torch.float16, {"state_dtype": torch.float32}),
+}
+"""By name: the type of the parameters, and the arguments."""
 PEERS = {
     "torch_optimizer": ("torch_optimizer", "RAdam"),
     "timm": ("timm.optim.radam", "RAdamLegacy"),
@@ -61,6 +82,21 @@ def benchmark(device: str = "cpu") -> pd.DataFrame:
     tables = []
     for name, shapes in workloads.items():
         table = compare(dict(_contestants(shapes(), device)), device, rounds=_rounds(shapes()))
+        table.insert(0, "parameters", name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def benchmark_options(device: str = "cpu") -> pd.DataFrame:
+    """Median milliseconds a step with each option, and the ratio to the default."""
+    tables = []
+    for name in ("ResNet-20: 65 tensors, 0.27 M", "ResNet-18: 62 tensors, 11.7 M"):
+        shapes = WORKLOADS[name]()
+        contestants = {
+            option: RAdam(_parameters(shapes, device, dtype), **arguments).step
+            for option, (dtype, arguments) in OPTIONS.items()
+        }
+        table = compare(contestants, device, rounds=_rounds(shapes))
         table.insert(0, "parameters", name)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -88,12 +124,14 @@ def _contestants(shapes: Shapes, device: str) -> Iterator[tuple[str, Callable[[]
     yield MEMORY, _memory(shapes, device)
 
 
-def _parameters(shapes: Shapes, device: str) -> list[Tensor]:
+def _parameters(shapes: Shapes, device: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     generator = torch.Generator(device).manual_seed(0)
     parameters = []
     for shape in shapes:
-        parameter = torch.randn(shape, device=device, generator=generator).requires_grad_()
-        parameter.grad = torch.randn(shape, device=device, generator=generator)
+        parameter, grad = (
+            torch.randn(shape, device=device, generator=generator).to(dtype) for _ in range(2)
+        )
+        parameter.requires_grad_().grad = grad
         parameters.append(parameter)
     return parameters
 
