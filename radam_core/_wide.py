@@ -86,4 +86,4 @@ def round_stochastically(x: Tensor, chance: torch.Generator) -> Tensor:
     halves = words.random_(-(2**63), None, generator=chance).view(torch.int16)  # from -2^15
     bits = halves[: x.numel()].view(x.shape).to(torch.int32).add_(1 << 15)
     rounded = bits.add_(x.view(torch.int32)).bitwise_and_(-(1 << 16)).view(torch.float32)
-    return torch.where(x.isnan(), x, rounded)  # of a NaN, a carry could make a number
+    return torch.where(x.isnan(), x, rounded, out=rounded)  # a carry may make a NaN a number
