@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,12 +17,16 @@ import torch
 from torch import Tensor
 from torchvision.models import resnet18
 
-from experiments.benchmarks._timing import compare
+from experiments.benchmarks._timing import measure, tabulate
 from experiments.tasks._resnet import ResNet
 from radam_core import RAdam
 
 Shapes = list[torch.Size]
 Make = Callable[..., torch.optim.Optimizer]
+Build = Callable[[], Callable[[], object]]
+"""Makes a step, with parameters of its own."""
+ROUNDS = 25
+"""How often each build of the contestants is timed."""
 
 
 def _shapes_of(network: torch.nn.Module) -> Shapes:
@@ -79,49 +84,66 @@ MEMORY = "moving the bytes"
 def benchmark(device: str = "cpu") -> pd.DataFrame:
     """Median milliseconds a step for every workload, and the ratio to ours within a round."""
     workloads = WORKLOADS | (ON_A_GPU if torch.device(device).type == "cuda" else {})
-    tables = []
-    for name, shapes in workloads.items():
-        table = compare(dict(_contestants(shapes(), device)), device, rounds=_rounds(shapes()))
-        table.insert(0, "parameters", name)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    return _compared(
+        {name: dict(_contestants(of(), device)) for name, of in workloads.items()}, device
+    )
 
 
 def benchmark_options(device: str = "cpu") -> pd.DataFrame:
     """Median milliseconds a step with each option, and the ratio to the default."""
+    workloads = ("ResNet-20: 65 tensors, 0.27 M", "ResNet-18: 62 tensors, 11.7 M")
+    return _compared(
+        {name: dict(_options(WORKLOADS[name](), device)) for name in workloads}, device
+    )
+
+
+def _compared(workloads: Mapping[str, Mapping[str, Build]], device: str) -> pd.DataFrame:
+    """All that are built for a workload, against each other.
+
+    They are built several times, in an order of chance: where in memory one comes to lie can cost
+    it a tenth of its time.
+    """
     tables = []
-    for name in ("ResNet-20: 65 tensors, 0.27 M", "ResNet-18: 62 tensors, 11.7 M"):
-        shapes = WORKLOADS[name]()
-        contestants = {
-            option: RAdam(_parameters(shapes, device, dtype), **arguments).step
-            for option, (dtype, arguments) in OPTIONS.items()
-        }
-        table = compare(contestants, device, rounds=_rounds(shapes))
-        table.insert(0, "parameters", name)
+    for workload, builds in workloads.items():
+        seconds: dict[str, list[float]] = {name: [] for name in builds}
+        for chance in map(random.Random, range(4)):
+            names = chance.sample(list(builds), len(builds))
+            contestants = {name: builds[name]() for name in names}
+            for name, times in measure(contestants, device, ROUNDS).items():
+                seconds[name] += times
+        table = tabulate(seconds)
+        table.insert(0, "parameters", workload)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def _rounds(shapes: Shapes) -> int:
-    """More of them where a step is short."""
-    return 25 if sum(shape.numel() for shape in shapes) > 5e6 else 101
-
-
-def _contestants(shapes: Shapes, device: str) -> Iterator[tuple[str, Callable[[], object]]]:
+def _contestants(shapes: Shapes, device: str) -> Iterator[tuple[str, Build]]:
     peers = {
         f"{package}.{name}": getattr(importlib.import_module(module), name)
         for package, (module, name) in PEERS.items()
         if importlib.util.find_spec(package)
     }
     for name, make in (OURS | TORCHS | peers).items():
-        yield name, make(_parameters(shapes, device)).step
+        yield name, functools.partial(_step, make, shapes, device)
     if torch.device(device).type == "cuda":
         for name, make in {
             "radam_core.RAdam": RAdam,
             "torch.optim.RAdam": torch.optim.RAdam,
         }.items():
-            yield f"{name} (CUDA graph)", _captured(make, _parameters(shapes, device))
-    yield MEMORY, _memory(shapes, device)
+            yield f"{name} (CUDA graph)", functools.partial(_captured, make, shapes, device)
+    yield MEMORY, functools.partial(_memory, shapes, device)
+
+
+def _options(shapes: Shapes, device: str) -> Iterator[tuple[str, Build]]:
+    for name, (dtype, arguments) in OPTIONS.items():
+        make = functools.partial(RAdam, **arguments)
+        yield name, functools.partial(_step, make, shapes, device, dtype)
+
+
+def _step(
+    make: Make, shapes: Shapes, device: str, dtype: torch.dtype = torch.float32
+) -> Callable[[], object]:
+    return make(_parameters(shapes, device, dtype)).step
 
 
 def _parameters(shapes: Shapes, device: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -136,9 +158,9 @@ def _parameters(shapes: Shapes, device: str, dtype: torch.dtype = torch.float32)
     return parameters
 
 
-def _captured(make: Make, parameters: list[Tensor]) -> Callable[[], object]:
+def _captured(make: Make, shapes: Shapes, device: str) -> Callable[[], object]:
     """An optimizer's step as a CUDA graph."""
-    optimizer = make(parameters, capturable=True)
+    optimizer = make(_parameters(shapes, device), capturable=True)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
