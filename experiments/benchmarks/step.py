@@ -100,8 +100,8 @@ def benchmark_options(device: str = "cpu") -> pd.DataFrame:
 def _compared(workloads: Mapping[str, Mapping[str, Build]], device: str) -> pd.DataFrame:
     """All that are built for a workload, against each other.
 
-    They are built several times, in an order of chance: where in memory one comes to lie can cost
-    it a tenth of its time.
+    They are built several times, in an order of chance: where in memory one comes to lie shows in
+    its time.
     """
     tables = []
     for workload, builds in workloads.items():
