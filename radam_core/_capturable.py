@@ -31,7 +31,9 @@ def plan_on_device(
 ) -> DeviceUpdate:
     """Work out updates ``t`` [n], as `algorithm.plan_update` does on the host.
 
-    In double precision: ``rho`` is a small difference of large numbers.
+    In double precision: ``rho`` is a small difference of large numbers. In single precision, all
+    that MPS has, ``r`` loses digits as beta2 nears 1, and an update close to the threshold may be
+    taken for one on its other side.
     """
     beta1, beta2 = betas
     rho_inf = (1 + beta2) / (1 - beta2)

@@ -15,6 +15,10 @@ from torch import Tensor
 
 from radam_core.algorithm import Hyperparameters, Update, apply_update, vanishes
 
+# What torch's optimizers use: torch.compiler.disable, which takes seconds to import, but at the
+# first call and not here.
+uncompiled = getattr(torch, "_disable_dynamo", torch.compiler.disable)
+
 
 class Batch(NamedTuple):
     """Parameters with their gradients, moments and numbers of updates: lists of one length."""
@@ -42,8 +46,12 @@ class Batch(NamedTuple):
         """The same memory, complex numbers seen as pairs of real ones; all share their type."""
         if not self.params[0].is_complex():
             return self
-        params, grads, exp_avgs, exp_avg_sqs = (
-            [torch.view_as_real(x.resolve_conj()) for x in tensors] for tensors in self[:4]
+        # Autograd gives gradients whose conjugation is still to come; another tensor would have to
+        # be changed in place, which view_as_real refuses.
+        grads = [torch.view_as_real(g.resolve_conj()) for g in self.grads]
+        params, exp_avgs, exp_avg_sqs = (
+            list(map(torch.view_as_real, tensors))
+            for tensors in (self.params, self.exp_avgs, self.exp_avg_sqs)
         )
         return Batch(params, grads, exp_avgs, exp_avg_sqs, self.steps)
 
@@ -56,7 +64,7 @@ class Batch(NamedTuple):
         if set(map(type, self.params)) <= _WHOLE:
             return self
         params, grads, exp_avgs, exp_avg_sqs = (
-            list(map(_local, tensors, self.params)) for tensors in self[:4]
+            list(map(local_part, tensors, self.params)) for tensors in self[:4]
         )
         return Batch(params, grads, exp_avgs, exp_avg_sqs, self.steps)
 
@@ -92,7 +100,8 @@ _WHOLE = {Tensor, torch.nn.Parameter}
 """Types that hold all of their elements; of others, such as DTensor, it has to be asked."""
 
 
-def _local(x: Any, p: Any) -> Any:
+def local_part(x: Any, p: Any) -> Any:
+    """Of a tensor that is spread as a parameter is, or can be, what this process holds of it."""
     if not hasattr(x, "to_local"):
         return x
     spread = x if x.placements == p.placements else x.redistribute(placements=p.placements)

@@ -184,6 +184,7 @@ class DelayedAdam(Optimizer):
         state["step"] += 1
 
         # A complex number is two real ones, each with its own adaptive rate.
+        grad = grad.resolve_conj()
         theta, g, m, v = map(_real, (p, grad, state["exp_avg"], state["exp_avg_sq"]))
         beta1, beta2 = group["betas"]
         t = state["step"]

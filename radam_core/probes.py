@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from radam_core._paths import local_part, uncompiled
+
 __all__ = ["Histogram", "LogBins", "Probe", "Reading", "Tracker", "log_histogram", "track"]
 
 
@@ -201,7 +203,8 @@ class Probe:
     """Reads what an optimizer's update does to its parameters.
 
     The counting runs on the device of the parameters; a reading costs one copy of the weights, a
-    few passes over them, and one transfer of the counts to the host.
+    few passes over them, and one transfer of the counts to the host. Of a DTensor, such as those of
+    FSDP, every process reads the part that it holds.
 
     Parameters
     ----------
@@ -254,14 +257,14 @@ class Probe:
         return self._read(before)
 
     def _weights(self) -> dict[int, Tensor]:
-        return {id(p): p.detach().clone() for p, _ in self._watched()}
+        return {id(p): local_part(p.detach(), p).clone() for p, _ in self._watched()}
 
     @torch.no_grad()
     def _read(self, before: dict[int, Tensor]) -> Reading:
         watched = [(p, p.grad, group) for p, group in self._watched() if p.grad is not None]
         tallies = [
-            self._tally(grad for _, grad, _ in watched),
-            self._tally(_single(p) - _single(before[id(p)]) for p, _, _ in watched),
+            self._tally(local_part(grad, p) for p, grad, _ in watched),
+            self._tally(_single(local_part(p, p)) - _single(before[id(p)]) for p, _, _ in watched),
             self._tally(self._adaptive_rates((p, group) for p, _, group in watched)),
         ]
         on_host = torch.stack(tallies).cpu().numpy()  # the one transfer
@@ -279,7 +282,8 @@ class Probe:
             state = self.optimizer.state.get(p, {})
             if "exp_avg_sq" in state and "step" in state and "betas" in group:
                 unbiased = 1 - group["betas"][1] ** float(state["step"])
-                yield (unbiased / _single(state["exp_avg_sq"])).sqrt()  # psi
+                v = _single(local_part(state["exp_avg_sq"], p))
+                yield (unbiased / v).sqrt()  # psi
 
     def _tally(self, tensors: Iterable[Tensor]) -> Tensor:
         device = self.optimizer.param_groups[0]["params"][0].device
@@ -312,11 +316,13 @@ class Tracker:
             probe.optimizer.register_step_post_hook(self._end),
         )
 
+    @uncompiled  # type: ignore[untyped-decorator]
     def _begin(self, *_: object) -> None:
         t = self.t + 1
         due = t in self._at or (self._every is not None and (t - 1) % self._every == 0)
         self._before = self._probe._weights() if due else None
 
+    @uncompiled  # type: ignore[untyped-decorator]
     def _end(self, *_: object) -> None:
         self.t += 1  # here, for an update that fails is none
         if self._before is not None:
@@ -372,8 +378,12 @@ def track(
     Raises
     ------
     ValueError
-        If ``every`` is not a positive integer, or no parameter of the model is the optimizer's.
+        If ``every`` is not a positive integer, if it is None and ``at`` is empty, or if no
+        parameter of the model is the optimizer's.
     """
+    at = frozenset(at)
+    if every is None and not at:
+        raise ValueError("no update is to be read: give every, a distance, or at, their numbers")
     if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
         raise ValueError(f"every={every!r} is no distance between updates: use 1, 2 ..., or None")
     its = {id(p) for group in optimizer.param_groups for p in group["params"]}

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
 from operator import attrgetter
@@ -20,16 +21,13 @@ from radam_core._paths import (
     apply_foreach,
     apply_fused,
     obstacle,
+    uncompiled,
 )
 from radam_core._wide import NARROW, apply_in_its_type
 from radam_core.algorithm import Early, EpsPlacement, Hyperparameters, Update, plan_update
 from radam_core.rectification import Rectification, r, rho
 
 __all__ = ["RAdam", "RectificationState"]
-
-# What torch's optimizers use: torch.compiler.disable, which takes seconds to import, but at the
-# first call and not here.
-_uncompiled = getattr(torch, "_disable_dynamo", torch.compiler.disable)
 
 
 class RectificationState(NamedTuple):
@@ -98,9 +96,10 @@ class RAdam(Optimizer):
     maximize : bool
         Ascend the objective.
     capturable : bool
-        Work the update out on the device, so that it can be recorded in a CUDA graph. Slower
-        outside of one. Under :func:`torch.compile` this happens by itself, in one graph for all
-        updates; differentiable ones and stochastic rounding stay outside of it.
+        Work the update out on the device, in double precision where it has that, so that it can be
+        recorded in a CUDA graph. Slower outside of one. Under :func:`torch.compile` this happens by
+        itself, in one graph for all updates; differentiable ones and stochastic rounding stay
+        outside of it.
     differentiable : bool
         Let autograd see the update, for gradients through training. A tensor ``lr`` then keeps
         its graph. An element whose gradients were all zero has no derivative (NaN).
@@ -130,8 +129,9 @@ class RAdam(Optimizer):
     rounding : {"nearest", "stochastic"}
         How an update computed in single precision is rounded to a bfloat16 parameter.
         "stochastic" rounds up or down with probabilities that keep the mean, so that updates too
-        small for bfloat16 still count on average; it needs ``state_dtype=torch.float32``. The
-        random bits depend on the update's number alone: a resumed training draws the same. In the
+        small for bfloat16 still count on average; it needs ``state_dtype=torch.float32``, and
+        leaves parameters of other types as they are. The random bits depend on the update's number
+        alone, and not on ``torch.manual_seed``: a resumed training draws the same. In the
         study ``bf16-weights`` training ends as with float32 weights, and as with Kahan summation,
         which would take two more bytes for each weight: hence no such option.
 
@@ -143,7 +143,7 @@ class RAdam(Optimizer):
         Algorithm 2 allows that and is momentum SGD for ever, which nobody asks for by asking for
         RAdam.
     RuntimeError
-        From :meth:`step`, if a gradient is sparse (nothing has then been changed), or if
+        From :meth:`step`, if a gradient is sparse (no parameter has then been changed), or if
         ``fused=True`` is not possible.
 
     Notes
@@ -151,7 +151,8 @@ class RAdam(Optimizer):
     A parameter's state is ``step`` (a float tensor, :math:`t`), ``exp_avg`` and ``exp_avg_sq``
     (:math:`m` and :math:`v`, with the shape and device of the parameter), as in
     ``torch.optim.RAdam`` and ``torch.optim.Adam``, whose state dicts this class can load: options
-    that they lack stay as they are here, those that they have are taken over. Each parameter
+    that they lack stay as they are here, those that they have are taken over, but for the ways to
+    compute (``foreach``, ``fused``, ``capturable``, ``differentiable``). Each parameter
     counts its own updates. A complex parameter is treated as two real ones.
 
     16 bits are few for the moments. In bfloat16 a factor of 0.999 rounds to 1, so that the second
@@ -205,8 +206,6 @@ class RAdam(Optimizer):
         }
         super().__init__(params, defaults)
 
-    _state_names = frozenset({"step", "exp_avg", "exp_avg_sq"})
-
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, whose missing options are the optimizer's.
 
@@ -231,6 +230,7 @@ class RAdam(Optimizer):
             present = [state["defaults"]] * len(state["param_groups"])
         else:  # from load_state_dict: what another optimizer did not save stays as it is
             present = self.param_groups
+            state = {**state, "param_groups": list(map(_taken_over, state["param_groups"]))}
         groups = [
             resolved({**old, **saved})
             for old, saved in zip(present, state["param_groups"], strict=True)
@@ -280,11 +280,11 @@ class RAdam(Optimizer):
         )
         for p, key in zip(ours, theirs, strict=False):  # if they differ in number, torch says so
             state = state_dict["state"].get(key, {})
-            if state and state.keys() - {"max_exp_avg_sq"} != self._state_names:
-                has, wants = (", ".join(sorted(names)) for names in (state, self._state_names))
+            lacks = not {"step", "exp_avg", "exp_avg_sq"} <= state.keys()
+            if state and (lacks or "mu_product" in state):  # the latter is NAdam's
                 raise ValueError(
-                    f"the state of a parameter holds {has}, not {wants}: it is of another kind of "
-                    "optimizer than RAdam, Adam or AdamW as torch has them"
+                    f"the state of a parameter holds {', '.join(sorted(state))}: it is of another "
+                    "kind of optimizer than RAdam, Adam or AdamW as torch has them"
                 )
             for name in ("exp_avg", "exp_avg_sq") if state else ():
                 moment = state[name]
@@ -326,7 +326,7 @@ class RAdam(Optimizer):
         Raises
         ------
         RuntimeError
-            If a gradient is sparse; nothing has then been changed. If a group asks for
+            If a gradient is sparse; no parameter has then been changed. If a group asks for
             ``fused=True`` and that is not possible, if its moments do not fit its parameters, or
             if a CUDA graph is recorded without ``capturable``; the group's update is then not
             counted.
@@ -415,7 +415,7 @@ class RAdam(Optimizer):
             exp_avg_sqs.append(state["exp_avg_sq"])
             steps.append(state["step"])
 
-    @_uncompiled  # type: ignore[untyped-decorator]
+    @uncompiled  # type: ignore[untyped-decorator]
     def _update(self, group: dict[str, Any], batch: Batch, number: int) -> None:
         """Plan on the host, and apply each plan to all tensors that share it."""
         if batch.params[0].is_cuda and torch.cuda.is_current_stream_capturing():
@@ -476,6 +476,23 @@ class RAdam(Optimizer):
         for _, part in batch.alike([0.0] * len(batch.params)):
             # A compiled step leaves DTensors to torch.compile.
             apply_in_its_type(part if torch.compiler.is_compiling() else part.local(), apply)
+
+
+def _taken_over(saved: dict[str, Any]) -> dict[str, Any]:
+    """The options of a saved group that count here."""
+    if "rounding" in saved:  # of this class
+        return saved
+    # Those of another one say what is computed, but its ways to do so are its own.
+    ways = ("foreach", "fused", "capturable", "differentiable")
+    taken = {name: value for name, value in saved.items() if name not in ways}
+    taken["betas"] = tuple(map(float, saved["betas"]))  # which torch takes as tensors, too
+    if saved["weight_decay"] and "decoupled_weight_decay" not in saved:
+        warnings.warn(
+            "the state is of an older torch and does not say whether its weight decay is "
+            "decoupled; the optimizer's own decoupled_weight_decay stays",
+            stacklevel=2,
+        )
+    return taken
 
 
 _DEFAULTS = {

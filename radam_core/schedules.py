@@ -46,10 +46,10 @@ class Schedule(LRScheduler):
     reads and sets the rates as they are without the functions. That is the way to combine a warmup
     with whatever sets the rates anew at every update (``LambdaLR``, ``OneCycleLR``, ``CyclicLR``,
     ``CosineAnnealingLR`` with an ``eta_min``, ``SequentialLR``). Those that multiply alone
-    (``StepLR``, ``LinearLR``, ``ExponentialLR``, ``CosineAnnealingLR``), and
-    ``ReduceLROnPlateau``, may as well stand beside it, or in one ``ChainedScheduler`` with it, in
-    any order: what others multiply onto the rates, it keeps. A Schedule of functions inside of a
-    ``SequentialLR`` starts where its turn begins.
+    (``StepLR``, ``LinearLR``, ``ExponentialLR``, ``CosineAnnealingLR`` up to its ``T_max``), and
+    ``ReduceLROnPlateau`` after the warmup, may as well stand beside it, or in one
+    ``ChainedScheduler`` with it, in any order: what others multiply onto the rates, it keeps. A
+    Schedule of functions inside of a ``SequentialLR`` starts where its turn begins.
 
     ``state_dict`` holds the count and the learning rates; the factors are code, so construct the
     schedule with the same ones. A resumed schedule gives the very bits of an uninterrupted one.
@@ -66,8 +66,9 @@ class Schedule(LRScheduler):
     *factors : callable or LRScheduler
         Functions of ``t``, such as those of :mod:`radam_core.factors`, and schedulers of PyTorch
         for the same optimizer; none leaves the learning rate alone. Where the product of the
-        functions is 0, the rate is ``2**-100`` times its base: too little to move a weight, and
-        enough to keep what other schedulers multiply onto it.
+        functions is 0, the rate is ``2**-100`` times its base: too little to move a weight but one
+        of that order, and enough to keep what other schedulers multiply onto it; but not what a
+        second Schedule at rest does, if the rate is a tensor in single precision.
     last_epoch : int
         Number of updates already made, less one, as in every PyTorch scheduler. The base learning
         rates are then the groups' ``initial_lr``; a chain is resumed by its ``state_dict``.
@@ -326,9 +327,9 @@ class _AdamWarmup(Schedule):
 class RectifiedWarmup(_AdamWarmup):
     """RAdam's rectification term as a warmup of any optimizer, ``r_t`` at update ``t``.
 
-    It is 0 while ``r_t`` is undefined. On Adam this gives RAdam without its early updates of
-    momentum SGD: the weights rest until ``rho_t`` passes the threshold of the rectification.
-    Source: Liu et al. (2020), Algorithm 2.
+    It is 0 (see :class:`Schedule`) while ``r_t`` is undefined. On Adam this gives RAdam without its
+    early updates of momentum SGD: the weights rest until ``rho_t`` passes the threshold of the
+    rectification. Source: Liu et al. (2020), Algorithm 2.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from radam_core import RAdam
+from radam_core.probes import track
 
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="needs torch's gloo"
@@ -272,7 +273,23 @@ CHECKS: dict[str, Callable[[], None]] = {
         for name in ("default", "foreach")
     },
     "rounded at random": lambda: rounded_at_random({}),
+    "tracked": lambda: tracked(),
 }
+
+
+def tracked() -> None:
+    """Every process reads its own part: together they read what one alone would."""
+    readings = []
+    for model in (sharded(network()), network()):
+        optimizer = RAdam(model.parameters(), **COMMON)
+        with track(model, optimizer, every=1) as tracker:
+            train(model, optimizer)
+        readings.append(tracker.readings[UPDATES])
+    parts: list[Any] = [None] * PROCESSES
+    dist.all_gather_object(parts, readings[0])
+    for name in ("gradient", "update", "adaptive_rate"):
+        first, *others = (getattr(part, name) for part in parts)
+        assert sum(others, first) == getattr(readings[1], name)
 
 
 # ---- the processes

@@ -1,6 +1,7 @@
 """The fused path: torch's kernels do what it rests on, or are left alone; no layout misleads it."""
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -249,9 +250,11 @@ def test_what_cannot_be_fused_says_so_and_does_not_count() -> None:
 def test_gradients_are_left_as_they_are() -> None:
     grad = torch.tensor([[1.0, -2.0], [math.pi, 0.0]])
     kept = grad.clone()
-    for options in ({}, {"decoupled_weight_decay": False}, {"foreach": True}, {"capturable": True}):
+    ways = ({}, {"foreach": True}, {"foreach": False}, {"capturable": True})
+    for way, decoupled, maximize in itertools.product(ways, (True, False), (True, False)):
         p = torch.ones(2, 2)
-        optimizer = RAdam([p], weight_decay=0.1, maximize=True, **options)
+        options = {"decoupled_weight_decay": decoupled, "maximize": maximize, **way}
+        optimizer = RAdam([p], weight_decay=0.1, **options)
         for _ in range(7):
             p.grad = grad
             optimizer.step()

@@ -347,8 +347,13 @@ def test_a_closed_tracker_reads_no_more_and_changed_nothing() -> None:
     _, optimizer, tracker = trained(3, every=1)
     optimizer.step()
     assert (tracker.t, len(tracker.readings)) == (3, 3)
-    alone, _, _ = trained(3, every=None)
+    alone, _, _ = trained(3, at=(9,), every=None)
     assert all(map(torch.equal, trained(3, every=1)[0].parameters(), alone.parameters()))
+
+
+def test_a_tracker_that_would_never_read_is_refused() -> None:
+    with pytest.raises(ValueError, match="no update is to be read"):
+        trained(1, every=None)
 
 
 def test_an_update_that_fails_is_neither_counted_nor_read() -> None:

@@ -290,9 +290,50 @@ def test_the_state_of_another_kind_of_optimizer_is_refused(
     give_gradients(params, START)
     other.step()
     ours = RAdam(params)
-    with pytest.raises(ValueError, match=f"holds {holds}, not exp_avg, exp_avg_sq, step"):
+    with pytest.raises(ValueError, match=f"holds {holds}: it is of another kind"):
         ours.load_state_dict(other.state_dict())
     assert not ours.state
+
+
+def test_more_in_a_parameters_state_is_kept() -> None:
+    """Other code keeps there what it needs, slow weights for instance."""
+    params = tensors()
+    before, after = RAdam(params), RAdam(copy.deepcopy(params))
+    give_gradients(params, START)
+    before.step()
+    before.state[params[0]]["slow"] = torch.ones(2)
+    after.load_state_dict(before.state_dict())
+    (first, *_) = after.param_groups[0]["params"]
+    assert torch.equal(after.state[first]["slow"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "eps"), [(torch.float16, 1e-8), (torch.float32, 0.0), (torch.float32, 1e-8)]
+)
+def test_ways_to_compute_are_not_taken_over(dtype: torch.dtype, eps: float) -> None:
+    """A fused AdamW goes on as a RAdam that need not be."""
+    p = torch.ones(3, dtype=dtype)
+    adam = torch.optim.AdamW([p], fused=True, eps=eps, betas=(0.8, 0.99))
+    for optimizer in (adam, RAdam([p], foreach=True)):
+        if optimizer is not adam:
+            state = adam.state_dict()
+            state["param_groups"][0]["betas"] = tuple(map(torch.tensor, (0.8, 0.99)))
+            optimizer.load_state_dict(state)
+            group = optimizer.param_groups[0]
+            assert (group["fused"], group["foreach"]) == (None, True)
+            assert group["betas"] == pytest.approx((0.8, 0.99))
+        p.grad = torch.ones_like(p)
+        optimizer.step()
+
+
+def test_a_state_that_does_not_say_how_weights_decay_gets_a_warning() -> None:
+    """Those of torch's optimizers from before they had the option."""
+    params = tensors()
+    state = torch.optim.Adam(params, weight_decay=0.1).state_dict()
+    del state["param_groups"][0]["decoupled_weight_decay"]
+    optimizer = RAdam(params)
+    with pytest.warns(UserWarning, match="does not say whether its weight decay is decoupled"):
+        optimizer.load_state_dict(state)
 
 
 def test_a_state_of_impossible_options_is_refused() -> None:
@@ -361,6 +402,29 @@ def test_a_keyword_precedes_the_variant_and_a_group_the_optimizer() -> None:
     assert [first[name] for name in names] == [5, False, "skip", True, 1e-6]
     assert [second[name] for name in names] == [5, False, "skip", False, 1e-6]
     assert RAdam(params, rectification="exact").param_groups[0]["threshold"] == 2
+
+
+@pytest.mark.parametrize("way", [{}, {"foreach": True}, {"foreach": False}, {"capturable": True}])
+def test_a_lazily_conjugated_parameter_is_refused_and_such_a_gradient_is_not(
+    way: dict[str, Any],
+) -> None:
+    """The former could be updated only in a copy; autograd gives the latter."""
+    value = torch.tensor([1 + 1j, 2.0])
+    lazy = value.conj()
+    lazy.grad = torch.ones(2, dtype=torch.complex64)
+    with pytest.raises(RuntimeError, match="conjugated"):
+        RAdam([lazy], **way).step()
+
+    ends = []
+    for grad in (value.conj(), value.conj().resolve_conj()):
+        p = value.clone()
+        optimizer = RAdam([p], **way)
+        for _ in range(8):
+            p.grad = grad
+            optimizer.step()
+        ends.append(p)
+    assert torch.equal(*ends)
+    assert not torch.equal(ends[0], value)
 
 
 def test_a_refused_group_is_not_added() -> None:

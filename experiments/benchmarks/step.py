@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -105,6 +106,7 @@ def _compared(workloads: Mapping[str, Mapping[str, Build]], device: str) -> pd.D
     """
     tables = []
     for workload, builds in workloads.items():
+        print(f"timing {workload} ...", file=sys.stderr)
         seconds: dict[str, list[float]] = {name: [] for name in builds}
         for chance in map(random.Random, range(4)):
             names = chance.sample(list(builds), len(builds))

@@ -217,11 +217,14 @@ def sparse(make: Make, betas: Betas) -> str:
 
 def gradients(make: Make, betas: Betas) -> str:
     """What is left of p.grad after an update."""
-    if not _keeps_gradients(make, betas=betas, weight_decay=0.1):
-        return "overwritten"
-    with contextlib.suppress(TypeError):
-        if not _keeps_gradients(make, betas=betas, maximize=True):
-            return "overwritten by `maximize`"
+    for ways in ({}, {"foreach": True}, {"foreach": False}, {"capturable": True}):
+        for decay in ({}, {"decoupled_weight_decay": False}):
+            with contextlib.suppress(TypeError):
+                if not _keeps_gradients(make, betas=betas, weight_decay=0.1, **decay, **ways):
+                    return "overwritten"
+        with contextlib.suppress(TypeError):
+            if not _keeps_gradients(make, betas=betas, maximize=True, **ways):
+                return "overwritten by `maximize`"
     return "as it was"
 
 
