@@ -28,6 +28,7 @@ PAPER = (
 """Every figure and table of the paper, Table 1 in two parts, and its theorem."""
 
 BUILT = (
+    "fig4",
     *("table1", "table1-imagenet", "fig5", "fig6", "fig7", "fig8", "fig9", "table3", "thm1"),
     *("bf16-weights", "cosine-decay", "epochs-186", "finite-variance", "lr-range"),
     *("tiny-imagenet-32", "untuned-warmup"),
@@ -44,6 +45,7 @@ COMPARED: dict[str, set[str]] = {
     "lr-range": CLASSIFIERS,
     "cosine-decay": CLASSIFIERS | {"StepDecay.milestones", "StepDecay.gamma", "CosineDecay.total"},
     "epochs-186": CLASSIFIERS | {"epochs"},
+    "fig4": {"optimizer", "lr", "seed"},
     "fig5": CLASSIFIERS,
     "fig6": CLASSIFIERS,
     "fig7": {"optimizer", "LinearWarmup.steps", "lr", "seed"},
