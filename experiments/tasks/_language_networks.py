@@ -114,7 +114,8 @@ class Transformer(Network):
         rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
         kinds = {"pre": (GPT2Config, GPT2Model), "post": (OpenAIGPTConfig, OpenAIGPTModel)}
         config, body = kinds[norm]
-        self.body = body(config(vocab_size=words, **sizes, **rates))
+        none = {"bos_token_id": None, "eos_token_id": None}  # else those of another vocabulary
+        self.body = body(config(vocab_size=words, **sizes, **rates, **none))
 
     def forward(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
         """As told; the tokens are at most as many as the window is long."""
