@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact, Deviation
-from experiments.paper._language import BETAS, gap, tabulate_perplexity
+from experiments.paper._language import BETAS, gap, logarithmic, tabulate_perplexity
 from experiments.paper._warmup import by_warmup, linear, names
 from experiments.spec import Optim, Run, Schedule, grid, options
 from experiments.verdict import Claim, Part, Records
@@ -190,8 +190,8 @@ def draw(records: Records) -> Figure:
             legend=panel is axes[0],
             ax=panel,
         )
-        panel.set(xscale="log", yscale="log", title=title)
-        panel.set(xlabel="learning rate", ylabel="test perplexity")
+        panel.set(xscale="log", title=title, xlabel="learning rate", ylabel="test perplexity")
+        logarithmic(panel)
     axes[0].legend(title=None)
     return figure
 

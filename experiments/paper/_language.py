@@ -12,8 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from experiments import style
 from experiments.paper._cifar10 import decay
@@ -165,12 +166,20 @@ def draw_perplexity(records: Records, arms: Mapping[str, str], lr: float | None)
             legend=panel is axes[0],
             ax=panel,
         )
-        panel.set(yscale="log", ylabel=f"{split} perplexity")
+        panel.set(ylabel=f"{split} perplexity")
+        logarithmic(panel)
     axes[0].set(xlabel="update")
     axes[1].set(xlabel="epoch")
     axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(title=None)
     return figure
+
+
+def logarithmic(panel: Axes) -> None:
+    """Perplexities on a logarithmic axis, written as people write them."""
+    panel.set_yscale("log")
+    panel.yaxis.set_major_formatter(ScalarFormatter())
+    panel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.7)))
 
 
 def tabulate_perplexity(records: Records, arms: Mapping[str, str]) -> pd.DataFrame:
