@@ -31,6 +31,7 @@ BUILT = (
     "fig4",
     *("table1", "table1-imagenet", "fig5", "fig6", "fig7", "fig8", "fig9", "table3", "thm1"),
     *("bf16-weights", "cosine-decay", "epochs-186", "finite-variance", "gpt2", "lr-range"),
+    *("counted-rectification", "rare-words"),
     *("tiny-imagenet-32", "untuned-warmup"),
 )
 """Those that can be run; the others are claimed, and say "not run"."""
@@ -46,6 +47,8 @@ COMPARED: dict[str, set[str]] = {
     "cosine-decay": CLASSIFIERS | {"StepDecay.milestones", "StepDecay.gamma", "CosineDecay.total"},
     "epochs-186": CLASSIFIERS | {"epochs"},
     "fig4": {"optimizer", "lr", "seed"},
+    "counted-rectification": {"optimizer", "lr", "seed"},
+    "rare-words": set(),
     "gpt2": {
         "optimizer",
         "LinearWarmup.steps",

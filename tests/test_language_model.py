@@ -19,6 +19,7 @@ from experiments.spec import Optim, Run, options
 from experiments.tasks import language_model
 from experiments.tasks._language_networks import Network, Recurrent
 from experiments.tasks.language_model import LanguageModel
+from experiments.tasks.rare_words import EffectiveSizes
 
 SIZES = {"corpus": "tiny", "train_tokens": 0, "held_out_tokens": 0, "cutoffs": (4, 8)}
 SIZES |= {"length": 5, "width": 16, "layers": 2, "dropout": 0.1}
@@ -271,6 +272,31 @@ def test_the_unknown_word_is_never_drawn(root: Path, monkeypatch: pytest.MonkeyP
     words = task.sample(model, words=50).split()
     assert "<unk>" not in words
     assert len(words) == 50
+
+
+# Rare words
+
+
+def test_the_effective_sample_size_is_that_of_the_updates_which_had_the_word(root: Path) -> None:
+    settings = options(**dict(a_run("lstm").settings), beta2=0.99)
+    run = Run("rare_words", batch_size=3, settings=settings)
+    measurement = tasks.load(run, root, torch.device("cpu"))
+    assert isinstance(measurement, EffectiveSizes)
+    sizes, updates = measurement.sizes()
+    assert updates == 39
+    batches = [*build(root, "lstm").batches(0)]
+    for word in range(WORDS):
+        ages = [39 - n for n, batch in enumerate(batches, 1) if (batch[:-1] == word).any()]
+        weights = np.array([0.99**age for age in ages])
+        expected = weights.sum() ** 2 / (weights**2).sum() if ages else 0.0
+        assert sizes[word] == pytest.approx(expected, rel=1e-9)
+    metrics, curves = measurement.measure()
+    few = sizes <= 4
+    assert metrics["words_with_few"] == pytest.approx(100 * few.mean())
+    counts = measurement.counts
+    assert metrics["tokens_with_few"] == pytest.approx(100 * counts[few].sum() / counts.sum())
+    assert max(value for _, split, _, value in curves if split == "highest") == sizes.max()
+    assert min(value for _, split, _, value in curves if split == "lowest") == sizes.min()
 
 
 # Bad input
