@@ -291,9 +291,11 @@ def test_the_effective_sample_size_is_that_of_the_updates_which_had_the_word(roo
         expected = weights.sum() ** 2 / (weights**2).sum() if ages else 0.0
         assert sizes[word] == pytest.approx(expected, rel=1e-9)
     metrics, curves = measurement.measure()
+    counts = measurement.counts
+    sizes, counts = sizes[counts > 0], counts[counts > 0]  # no word here is unknown
+    assert len(sizes) == WORDS - 1
     few = sizes <= 4
     assert metrics["words_with_few"] == pytest.approx(100 * few.mean())
-    counts = measurement.counts
     assert metrics["tokens_with_few"] == pytest.approx(100 * counts[few].sum() / counts.sum())
     assert max(value for _, split, _, value in curves if split == "highest") == sizes.max()
     assert min(value for _, split, _, value in curves if split == "lowest") == sizes.min()

@@ -39,19 +39,21 @@ class EffectiveSizes:
         A curve's "step" is a word's count in the training text.
         """
         sizes, updates = self.sizes()
+        counts = self.counts[self.counts > 0]  # the unknown word may be in no sentence
+        sizes = sizes[self.counts > 0]
         few = sizes <= FEW
         metrics = {
             "updates": float(updates),
             "rho": rectification.rho(updates, self.beta2),
             "r": rectification.r(updates, self.beta2),
             "words_with_few": 100 * float(few.mean()),
-            "tokens_with_few": 100 * float(self.counts[few].sum() / self.counts.sum()),
+            "tokens_with_few": 100 * float(counts[few].sum() / counts.sum()),
         }
-        edges = np.geomspace(self.counts.min(), self.counts.max() + 1, BINS + 1)
-        place = np.digitize(self.counts, edges)
+        edges = np.geomspace(counts.min(), counts.max() + 1, BINS + 1)
+        place = np.digitize(counts, edges)
         bins = [place == number for number in np.unique(place)]
         curves: list[Point] = [
-            (float(np.exp(np.log(self.counts[one]).mean())), split, "size", float(value))
+            (float(np.exp(np.log(counts[one]).mean())), split, "size", float(value))
             for one in bins
             for split, value in zip(
                 ("lowest", "median", "highest"),
