@@ -18,7 +18,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from experiments.errors import UserError
 from experiments.radam_variants import CountedRAdam, KahanRAdam, RAdamFirst, RoundedMomentsRAdam
 from experiments.spec import Optim, Run
-from radam_core import RAdam, schedules
+from radam_core import RAdam, factors, schedules
 from radam_core.delayed_adam import DelayedAdam
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -122,21 +122,21 @@ def schedule(run: Run, optimizer: Optimizer, updates_per_epoch: int) -> schedule
     UserError
         If there is no factor of a name, or it refuses the arguments.
     """
-    factors = []
+    chosen = []
     for spec in run.schedule:
         scale = updates_per_epoch if spec.unit == "epoch" else 1
         arguments = {key: _in_updates(key, value, scale) for key, value in spec.options}
         try:
-            factors.append(_factor(spec.name)(**arguments))
+            chosen.append(_factor(spec.name)(**arguments))
         except (TypeError, ValueError) as error:
             raise UserError(f"{spec.name} refuses its arguments: {error}") from error
-    return schedules.Schedule(optimizer, *factors)
+    return schedules.Schedule(optimizer, *chosen)
 
 
-def _factor(name: str) -> type[schedules.Factor]:
-    factor = getattr(schedules, name, None)
-    if not (inspect.isclass(factor) and issubclass(factor, schedules.Factor)):
-        raise UserError(f"radam_core.schedules has no factor {name!r}")
+def _factor(name: str) -> type[factors.Factor]:
+    factor = getattr(factors, name, None)
+    if not (inspect.isclass(factor) and issubclass(factor, factors.Factor)):
+        raise UserError(f"radam_core.factors has no factor {name!r}")
     return factor
 
 
