@@ -474,7 +474,7 @@ NADAM = Optim("torch.optim:NAdam", 0.1, 1e-4, options(betas=(0.9, 0.99)))
 def test_what_takes_another_optimizer_is_what_compares_optimizers() -> None:
     assert {"table1", "fig5", "fig6", "fig7", "lr-range"} <= set(YOURS)
     for name in set(artifacts()) - set(YOURS):
-        with pytest.raises(UserError, match=f"{name} takes no other optimizer; .*: table1, "):
+        with pytest.raises(UserError, match=f"{name} takes no other optimizer; .*: fig4, table1, "):
             find(name).beside(NADAM)
 
 
