@@ -58,7 +58,7 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
     elif optim.weight_decay:
         raise UserError(
             f"{optim.name} takes no weight_decay, and {optim.weight_decay:g} is asked for; ask "
-            "for 0"
+            "for weight_decay 0"
         )
     lr: float | Tensor = optim.lr
     if capturable:  # a graph reads the rate where it lies, and cannot be told a new number
@@ -71,6 +71,11 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
     for group in optimizer.param_groups:
         group["initial_lr"] = optim.lr  # a schedule multiplies numbers, on the host
     return optimizer
+
+
+def is_capturable(optim: Optim) -> bool:
+    """Whether its step can be part of a CUDA graph, which would repeat what was drawn by chance."""
+    return optim.name in CAPTURABLE and dict(optim.options).get("rounding") != "stochastic"
 
 
 def _takes(constructor: Callable[..., Any], name: str) -> bool:

@@ -116,9 +116,9 @@ def test_a_long_epoch_has_checkpoints_and_a_short_one_no_more_than_its_last(
     monkeypatch.setattr(engine, "_write_checkpoint", note)
     update = engine._Training._update
 
-    def slow(self: Any, batch: object) -> Tensor:
+    def slow(self: Any, *batch: object) -> Tensor:
         now[0] += 1.0
-        return update(self, batch)
+        return update(self, *batch)
 
     monkeypatch.setattr(engine._Training, "_update", slow)
     execute(dataclasses.replace(tiny, epochs=2), checkpoint=tmp_path / "run.pt", every=4.0)
