@@ -116,6 +116,8 @@ def execute(
             provenance["data_sha256"] = task.data_sha256
             provenance["device"] = ", then ".join(training.devices)
             provenance |= {"compiled": compiled, "processes": group.current().size}
+            if isinstance(task, tasks.Remarks) and status == "finished":
+                provenance |= task.remarks(training.model)
             if training.started is not None:
                 provenance["startup_seconds"] = round(training.started - began, 2)
             if training.diverged_at is not None:

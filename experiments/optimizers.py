@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from experiments.errors import UserError
-from experiments.radam_variants import KahanRAdam, RAdamFirst, RoundedMomentsRAdam
+from experiments.radam_variants import CountedRAdam, KahanRAdam, RAdamFirst, RoundedMomentsRAdam
 from experiments.spec import Optim, Run
 from radam_core import RAdam, factors, schedules
 from radam_core.delayed_adam import DelayedAdam
@@ -25,6 +25,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD,
     "adam": AdamW,
     "radam": RAdam,
+    "radam-counted": CountedRAdam,
     "radam-first": RAdamFirst,
     "radam-kahan": KahanRAdam,
     "radam-rounded-moments": RoundedMomentsRAdam,

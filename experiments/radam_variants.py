@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.optim.optimizer import ParamsT
 
 from radam_core import RAdam
 from radam_core.algorithm import Hyperparameters, Update, adaptive_update, apply_update
+from radam_core.rectification import rho_inf
 
 
 class RAdamFirst(RAdam):
@@ -114,3 +116,57 @@ class RoundedMomentsRAdam(RAdam):
             for name in ("exp_avg", "exp_avg_sq"):
                 state[name].copy_(state[name].bfloat16())
         return loss
+
+
+class CountedRAdam(RAdam):
+    """RAdam that rectifies each number of a parameter by how often that one had a gradient.
+
+    RAdam's rho counts updates. A rare word's embedding has a gradient in few of them, and in its
+    second moment are as many squares: with the weights w that these have there, as good as
+    ``sum(w)**2 / sum(w**2)`` equally weighted ones (Kish's effective sample size), which for a
+    gradient in every update has the limit rho_inf. That number takes rho's place, one for each
+    number of the parameter; up to 4 the step is momentum SGD's, as in Algorithm 2.
+
+    Parameters
+    ----------
+    params, **arguments
+        As for RAdam, of its default conventions; weights are in single precision.
+    """
+
+    _state_names = RAdam._state_names | {"weights", "squared_weights"}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update the parameters; a closure computes the gradients anew and returns the loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update_counted(p, p.grad, group)
+        return loss
+
+    def _update_counted(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        names = ("exp_avg", "exp_avg_sq", "weights", "squared_weights")
+        state = self.state[p]
+        if not state:
+            state["step"] = torch.zeros(())
+            state |= {name: torch.zeros_like(p) for name in names}
+        state["step"] += 1
+        t, (beta1, beta2) = int(state["step"]), group["betas"]
+        m, v, weights, squared = (state[name] for name in names)
+        seen = (grad != 0).to(p.dtype)
+        m.lerp_(grad, 1 - beta1)
+        v.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        weights.mul_(beta2).add_(seen)
+        squared.mul_(beta2**2).add_(seen)
+        size = weights.square() / squared.clamp(min=torch.finfo(p.dtype).tiny)
+        limit = rho_inf(beta2)
+        # Alg. 2, line 11, with the effective sample size in rho's place.
+        squared_r = (size - 4) * (size - 2) * limit / ((limit - 4) * (limit - 2) * size)
+        r = squared_r.clamp(min=0).sqrt()
+        adaptive = r * math.sqrt(1 - beta2**t) / (v.sqrt() + group["eps"])
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.sub_(m * torch.where(size > 4, adaptive, 1.0), alpha=group["lr"] / (1 - beta1**t))

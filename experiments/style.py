@@ -20,7 +20,13 @@ from matplotlib.figure import Figure
 from experiments.errors import UserError
 
 GREY = "#7a7f87"
-NAMES = {"sgd": "SGD", "adam": "Adam", "radam": "RAdam", "delayed-adam": "Adam-2k"}
+NAMES = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "radam": "RAdam",
+    "radam-counted": "RAdam by own counts",
+    "delayed-adam": "Adam-2k",
+}
 COLOURS = {"SGD": "#d98c00", "Adam": "#0083c9", "RAdam": "#d1495b", "Adam-2k": "#00a07a"}
 """One colour for every optimizer; told apart by readers with any colour vision."""
 SPARE = ("#8a6fc0", "#7a7f87")

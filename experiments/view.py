@@ -87,6 +87,29 @@ def metrics(name: str, by: str, scale: str | None = None) -> pd.DataFrame:
     return runs.groupby(by).mean(numeric_only=True)
 
 
+def samples(name: str, lr: float) -> Markdown:
+    """What an artifact's language models have written: those of one learning rate and one seed.
+
+    The end of a paragraph is shown as ¶; the columns are the axes on which the models differ.
+    """
+    found, store = find(name), Store()
+    planned = found.at(best_scale(found, store))
+    runs = [run for run in planned if run.optim and run.optim.lr == lr and run.seed == 0]
+    texts = {line["run_id"]: line["sample"] for line in store.provenance(runs) if "sample" in line}
+    runs = [run for run in runs if run.id in texts]
+    if not runs:
+        return Markdown(f"{name} is not run yet: `{_command(found)}`")
+    axes = pd.DataFrame([run.axes() for run in runs]).astype(object)
+    axes = axes.where(axes.notna(), "").map(_value)
+    axes = axes.loc[:, axes.nunique() > 1]
+    return shown(axes.assign(text=[_escaped(texts[run.id]) for run in runs]))
+
+
+def _escaped(text: str) -> str:
+    """Words as they are, in a cell of a Markdown table."""
+    return re.sub(r"([\\`*_{}\[\]<>#|$~])", r"\\\1", text.replace("<eos>", "¶"))
+
+
 def shown(frame: pd.DataFrame) -> Markdown:
     """A table without its index, its numbers in three digits."""
     return Markdown(report.markdown(frame.map(_cell)))

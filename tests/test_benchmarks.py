@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
-from experiments import benchmarks
+from experiments import benchmarks, engine
 from experiments.__main__ import main
-from experiments.benchmarks import record
+from experiments.benchmarks import language, record, train
 
 
 def some_table(ms: str) -> pd.DataFrame:
@@ -59,3 +60,36 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_timed(
 
 def test_a_device_that_is_not_there_is_a_sentence(sentence: Callable[..., str]) -> None:
     assert "there is no device 'toaster' here" in sentence("bench", "step", "--device", "toaster")
+
+
+class Over(Exception):
+    """Ends a contestant's training."""
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_turn_of_the_language_model_is_so_many_updates(
+    monkeypatch: pytest.MonkeyPatch, plain: bool
+) -> None:
+    """Of the loop and of the engine alike, across the ends of epochs of eight updates."""
+    monkeypatch.setattr(language, "EPOCH", 8)
+    monkeypatch.setattr(language, "CUTOFFS", (50, 150))
+    updates, turns = [0], []
+    step = torch.optim.AdamW.step
+
+    def counting(self: torch.optim.AdamW, *arguments: object) -> object:
+        updates[0] += 1
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counting)
+
+    def turn() -> None:
+        turns.append(updates[0])
+        if len(turns) == 6:
+            raise Over
+
+    work = language._work("cpu")
+    run = work.run(train.Contestant("float32"), 2)
+    with pytest.raises(Over):
+        work.plain(turn, "cpu", 2) if plain else engine.execute(run, report=lambda *_: turn())
+    assert turns == [2, 4, 6, 8, 10, 12]
+    assert work.size == 32 * 20

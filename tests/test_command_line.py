@@ -208,7 +208,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["verdicts", "--write", "none.md"], "none.md cannot be written anew"),
         (["run", "fig6", "--optimizer", "adam"], "--optimizer adam names no optimizer of yours"),
         (["run", "fig6", "--optimizer", "a:B"], "a:B cannot be imported (No module named 'a')"),
-        (["run", "fig8", "--optimizer", "a:B"], "fig8 takes no other optimizer; these do: table1"),
+        (
+            ["run", "fig8", "--optimizer", "a:B"],
+            "fig8 takes no other optimizer; these do: fig4, table1",
+        ),
         (["show", "fig6", "--optimizer", "a:B", "--optimizer-args", "b"], "give one JSON object"),
         (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),
     ],

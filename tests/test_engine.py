@@ -62,6 +62,7 @@ ARMS = {
     "radam with clip and bfloat16": {"clip": 0.5, "precision": "bfloat16"},
     "sgd with momentum": {"optim": Optim("sgd", lr=0.1, options=options(momentum=0.9))},
     "adam": {"optim": Optim("adam", lr=0.01)},
+    "counted": {"optim": Optim("radam-counted", lr=0.01)},
     "delayed adam": {"optim": Optim("delayed-adam", lr=0.01, options=options(delay=4))},
     "stochastic": LOW | {"optim": Optim("radam", lr=0.01, options=STOCHASTIC)},
     "rounded": LOW | {"optim": Optim("radam-rounded-moments", lr=0.01, options=STOCHASTIC)},

@@ -98,6 +98,53 @@ def test_first_updates_of_nobody_are_a_sentence(pairs: Any) -> None:
         trajectory(first(pairs))
 
 
+# Each number by its own count
+
+
+def counted_by_hand(gradients: list[list[float]]) -> list[list[float]]:
+    """The weights after each update, one number after the other, from lists of past updates."""
+    weights = [[0.0] * len(gradients[0])]
+    limit = 2 / (1 - 0.999) - 1
+    for t in range(1, len(gradients) + 1):
+        row = []
+        for i, weight in enumerate(weights[-1]):
+            past = [one[i] for one in gradients[:t]]
+            m = sum(0.1 * 0.9**age * g for age, g in enumerate(reversed(past)))
+            v = sum(0.001 * 0.999**age * g * g for age, g in enumerate(reversed(past)))
+            w = [0.999**age for age, g in enumerate(reversed(past)) if g]
+            n = sum(w) ** 2 / sum(one**2 for one in w) if w else 0.0
+            step = m / (1 - 0.9**t)
+            if n > 4:
+                r2 = (n - 4) * (n - 2) * limit / ((limit - 4) * (limit - 2) * n)
+                step *= r2**0.5 * (1 - 0.999**t) ** 0.5 / (v**0.5 + 1e-8)
+            row.append((1 - LR * DECAY) * weight - LR * step)
+        weights.append(row)
+    return weights[1:]
+
+
+def test_each_number_is_rectified_by_its_own_count() -> None:
+    """In every update, in every third, in the seventh alone, and in none."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(30, 4, dtype=torch.float64, generator=generator)
+    present = [[True, t % 3 == 0, t == 7, False] for t in range(1, 31)]
+    gradients = drawn * torch.tensor(present)
+    weights = nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    optimizer = optimizers.build(Optim("radam-counted", LR, DECAY, options(betas=BETAS)), [weights])
+    for gradient, expected in zip(gradients, counted_by_hand(gradients.tolist()), strict=True):
+        weights.grad = gradient
+        optimizer.step()
+        assert weights.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-14)
+    assert weights[3] == 0
+
+
+def test_with_a_gradient_in_every_update_the_own_count_is_nearly_radams() -> None:
+    radam = trajectory(Optim("radam", LR, 0.0, options(betas=BETAS)), updates=300)
+    counted = trajectory(Optim("radam-counted", LR, 0.0, options(betas=BETAS)), updates=300)
+    for optim in (radam, counted):
+        assert (optim[-1] - optim[0]).abs().min() > 0
+    torch.testing.assert_close(counted[-1], radam[-1], rtol=0.05, atol=0.05)
+
+
 def test_a_subclass_decides_what_an_update_does() -> None:
     class Resting(RAdam):
         def _plan(self, t: int, group: Any) -> Any:

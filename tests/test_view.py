@@ -82,3 +82,16 @@ def test_the_deviations_shown_are_those_of_the_records_or_of_the_plan(
     assert "| `LinearWarmup.steps` | 100, 200, 500, 1000 | none; 2; 4; 8; 16 |" in (
         view.deviations("fig7", "smoke").data
     )
+
+
+def test_what_the_language_models_wrote_is_shown_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
+) -> None:
+    use(Store(tmp_path), monkeypatch)
+    assert view.samples("fig4", lr=0.001).data.startswith("fig4 is not run yet: `python -m")
+    use(smoke_store, monkeypatch)
+    head, _, *rows = view.samples("fig4", lr=0.001).data.splitlines()
+    assert head == "| optimizer | text |"
+    assert [row.split(" | ")[0] for row in rows] == ["| adam", "| radam"]
+    assert all(len(row.split()) >= 60 for row in rows)
+    assert view._escaped("a | <eos> *b* _c_ $1 <unk>") == r"a \| ¶ \*b\* \_c\_ \$1 \<unk\>"

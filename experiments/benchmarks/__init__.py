@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from experiments.benchmarks import probes, simulation, step, train
+from experiments.benchmarks import language, probes, simulation, step, train
 from experiments.benchmarks._record import record
 
 __all__ = ["BENCHMARKS", "record"]
@@ -17,5 +17,6 @@ BENCHMARKS: dict[str, Callable[[str], pd.DataFrame]] = {
     "simulation": simulation.benchmark,
     "probes": probes.benchmark,
     "train": train.benchmark,
+    "language": language.benchmark,
 }
 """By name: device -> table."""

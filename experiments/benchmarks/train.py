@@ -1,6 +1,8 @@
-"""Images per second in training: the engine against a straightforward loop, in turns.
+"""What is trained on per second: the engine against a straightforward loop, in turns.
 
-ResNet-20 in batches of 128 on random bytes of CIFAR-10's shape, which take as long as photographs.
+Here images: ResNet-20 in batches of 128 on random bytes of CIFAR-10's shape, which take as long as
+photographs. What else is trained is a `Work` of its own.
+
 Each contestant has processes of its own, because a process keeps its settings of memory, threads
 and kernels; they all stay, and train while it is their turn. What is counted is training alone:
 loading, augmentation, forward and backward pass and update, and no evaluation. The loop's workers
@@ -51,6 +53,19 @@ class Contestant:
     jobs: int = 1
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is trained: the engine's run that reports every so many updates, and the plain loop.
+
+    `size` is how many of the `unit` an update has.
+    """
+
+    unit: str
+    size: int
+    run: Callable[[Contestant, int], Run]
+    plain: Callable[[Turn, str, int], None]
+
+
 ON_CPU = {
     "plain loop, float32": Contestant("float32", plain=True),
     "engine, float32": Contestant("float32"),
@@ -71,11 +86,16 @@ ON_GPU = {
 def benchmark(device: str = "cpu") -> pd.DataFrame:
     """Median images per second over all jobs, and the ratio to the straightforward loop."""
     on_gpu = torch.device(device).type == "cuda"
-    return compare(ON_GPU if on_gpu else ON_CPU, device, updates=100 if on_gpu else 20)
+    contestants = ON_GPU if on_gpu else ON_CPU
+    return compare(IMAGES, contestants, device, updates=100 if on_gpu else 20)
 
 
 def compare(
-    contestants: Mapping[str, Contestant], device: str, updates: int, rounds: int = ROUNDS
+    work: Work,
+    contestants: Mapping[str, Contestant],
+    device: str,
+    updates: int,
+    rounds: int = ROUNDS,
 ) -> pd.DataFrame:
     """Give each contestant a turn of so many updates a job, round after round.
 
@@ -88,7 +108,7 @@ def compare(
     with contextlib.ExitStack() as stack:
         # The first turn, in which caches fill and graphs are recorded, is not counted.
         teams = {
-            name: stack.enter_context(_team(name, one, device, updates))
+            name: stack.enter_context(_team(name, work, one, device, updates))
             for name, one in contestants.items()
         }
         for _ in range(rounds):
@@ -96,25 +116,27 @@ def compare(
                 started = time.perf_counter()
                 _take_turn(name, team)
                 seconds[name].append(time.perf_counter() - started)
-    images = {
-        name: one.jobs * updates * BATCH / statistics.median(seconds[name])
+    rates = {
+        name: one.jobs * updates * work.size / statistics.median(seconds[name])
         for name, one in contestants.items()
     }
-    first = next(iter(images.values()))
+    first = next(iter(rates.values()))
     rows = [
         {
             "contestant": name,
-            "images/s": f"{rate:.0f}",
-            "ms/update": f"{1e3 * BATCH / rate:.3g}",
+            f"{work.unit}/s": f"{rate:.0f}",
+            "ms/update": f"{1e3 * work.size / rate:.3g}",
             "ratio": f"{rate / first:.2f}",
         }
-        for name, rate in images.items()
+        for name, rate in rates.items()
     ]
     return pd.DataFrame(rows)
 
 
 @contextlib.contextmanager
-def _team(name: str, one: Contestant, device: str, updates: int) -> Iterator[list[Connection]]:
+def _team(
+    name: str, work: Work, one: Contestant, device: str, updates: int
+) -> Iterator[list[Connection]]:
     """The processes of a contestant, after their first turn."""
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // one.jobs)
@@ -122,7 +144,8 @@ def _team(name: str, one: Contestant, device: str, updates: int) -> Iterator[lis
     try:
         for _ in range(one.jobs):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_train, args=(theirs, one, device, updates, threads))
+            how = (theirs, work, one, device, updates, threads)
+            process = context.Process(target=_train, args=how)
             process.start()
             theirs.close()  # else the end of the process would not be noticed
             processes.append(process)
@@ -145,7 +168,9 @@ def _take_turn(name: str, team: list[Connection]) -> None:
         raise UserError(f"a process of {name!r} ended; what it printed says why") from error
 
 
-def _train(line: Connection, one: Contestant, device: str, updates: int, threads: int) -> None:
+def _train(
+    line: Connection, work: Work, one: Contestant, device: str, updates: int, threads: int
+) -> None:
     """Train, in a process of its own, whenever it is this one's turn."""
     torch.set_num_threads(threads)
 
@@ -156,23 +181,28 @@ def _train(line: Connection, one: Contestant, device: str, updates: int, threads
     line.recv()
     with contextlib.suppress(EOFError):  # the benchmark is over
         if one.plain:
-            plain_loop(turn, device, updates)
+            work.plain(turn, device, updates)
         else:
-            _engine(turn, one, device, updates)
+            run = work.run(one, updates)
+            engine.execute(run, device=device, compiled=one.compiled, report=lambda *_: turn())
 
 
-def _engine(turn: Turn, one: Contestant, device: str, updates: int) -> None:
-    run = Run(
+def epochs(updates: int, per_epoch: int) -> int:
+    """How many epochs, so that a point of the curve is due after every so many updates."""
+    return engine.CURVE_POINTS * updates // per_epoch
+
+
+def _run(one: Contestant, updates: int) -> Run:
+    return Run(
         task="noise",
         optim=Optim("adam", RATE),
-        epochs=engine.CURVE_POINTS * updates // EPOCH,  # so that a point is due when a turn is over
+        epochs=epochs(updates, EPOCH),
         batch_size=BATCH,
         precision=one.precision,
         settings=options(
             depth=DEPTH, train_images=EPOCH * BATCH, validation_images=1, augment=True
         ),
     )
-    engine.execute(run, device=device, compiled=one.compiled, report=lambda *_: turn())
 
 
 class PerImage(Dataset[tuple[Tensor, int]]):
@@ -220,3 +250,6 @@ def plain_loop(turn: Turn, device: str, updates: int) -> None:
             done += 1
             if done % updates == 0:
                 turn()
+
+
+IMAGES = Work("images", BATCH, _run, plain_loop)

@@ -65,6 +65,14 @@ class Repeating(Protocol):
 
 
 @runtime_checkable
+class Remarks(Protocol):
+    """A training task that has more to say of a trained model than numbers."""
+
+    def remarks(self, model: nn.Module) -> dict[str, Any]:
+        """What is kept with the run's provenance; it draws from no global generator."""
+
+
+@runtime_checkable
 class Measurement(Protocol):
     """A task that trains nothing: one call gives everything."""
 

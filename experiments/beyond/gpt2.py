@@ -1,0 +1,247 @@
+"""Does RAdam replace the warmup of a Transformer language model as people train it today?
+
+A small GPT-2, and the same network with the layer norms after each part of a block, as GPT and the
+paper's translation models have them. AdamW without a warmup, with a linear one, with the untuned
+linear one of Ma & Yarats (2021), and RAdam, all at the same learning rates: warmup's length is a
+choice that the second arm has made and the others need not make.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from experiments import style
+from experiments.artifact import Artifact, Deviation
+from experiments.paper._language import BETAS, gap, logarithmic, tabulate_perplexity
+from experiments.paper._warmup import by_warmup, linear, names
+from experiments.spec import Optim, Run, Schedule, grid, options
+from experiments.verdict import Claim, Part, Records
+
+ADAM = Optim("adam", lr=0.001, weight_decay=0.1, options=BETAS)
+RADAM = dataclasses.replace(ADAM, name="radam")
+UNTUNED = Schedule("UntunedLinearWarmup", options(beta2=dict(BETAS)["betas"][1]))
+NETWORKS = {"pre": "GPT-2 (layer norm before)", "post": "layer norm after"}
+
+
+def _cosine(epochs: int) -> tuple[Schedule, ...]:
+    return (Schedule("CosineDecay", options(total=epochs), unit="epoch"),)
+
+
+PAPER = Run(
+    task="language_model",
+    schedule=_cosine(10),
+    epochs=10,
+    batch_size=32,
+    clip=1.0,
+    settings=options(
+        corpus="wikitext-2",
+        train_tokens=0,
+        held_out_tokens=0,
+        network="pre",
+        length=256,
+        cutoffs=(2_000, 8_000),
+        width=384,
+        layers=6,
+        heads=6,
+        dropout=0.1,
+    ),
+)
+CPU = dataclasses.replace(
+    PAPER,
+    schedule=_cosine(2),
+    epochs=2,
+    batch_size=16,
+    settings=options(
+        **dict(PAPER.settings)
+        | {"train_tokens": 1_000_000, "length": 32, "cutoffs": (2_000, 6_000)}
+        | {"width": 64, "layers": 2, "heads": 2}
+    ),
+)
+SMOKE = dataclasses.replace(
+    PAPER,
+    schedule=_cosine(2),
+    epochs=2,
+    batch_size=8,
+    settings=options(
+        **dict(PAPER.settings)
+        | {"corpus": "sotu", "train_tokens": 10_000, "held_out_tokens": 1_000, "length": 32}
+        | {"cutoffs": (50, 150), "width": 32, "layers": 1, "heads": 2}
+    ),
+)
+BASES = {"smoke": SMOKE, "cpu": CPU, "paper": PAPER}
+SEEDS = {"smoke": 1, "cpu": 3, "paper": 5}
+LEARNING_RATES = {
+    "smoke": (0.003,),
+    "cpu": (0.001, 0.003, 0.01),
+    "paper": (0.0003, 0.001, 0.003),
+}
+TUNED = {"smoke": 8, "cpu": 200, "paper": 200}
+"""Updates of the linear warmup."""
+
+
+def _runs(scale: str) -> tuple[Run, ...]:
+    """Every arm at every rate, on both networks; seed by seed, so that comparisons end whole."""
+    base = BASES[scale]
+    warmups = ((), (linear(TUNED[scale]),), (UNTUNED,))
+    arms = [(ADAM, (*warmup, *base.schedule)) for warmup in warmups] + [(RADAM, base.schedule)]
+    return tuple(
+        run
+        for seed in range(SEEDS[scale])
+        for optim, schedule in arms
+        for run in grid(
+            dataclasses.replace(base, seed=seed, schedule=schedule),
+            optim=(optim,),
+            network=NETWORKS,
+            lr=LEARNING_RATES[scale],
+        )
+    )
+
+
+def _on(records: Records, network: str) -> Records:
+    """The records of one network, the arm with its warmup in the column "optimizer"."""
+    records = by_warmup(records)
+    runs, curves = records.runs, records.curves
+    return Records(runs[runs["network"] == network], curves[curves["network"] == network])
+
+
+def _arm(records: Records, kind: str) -> str:
+    """The arm whose name has a word in it; its number of updates differs between the scales."""
+    return str(next(arm for arm in records.runs["optimizer"].unique() if kind in arm))
+
+
+def _below(records: Records, network: str, arm: str, rival: str) -> pd.Series:
+    """By how many percent an arm's test perplexity lies below a rival's, each at its best rate."""
+    chosen = _on(records, network)
+    one, other = ("radam" if kind == "radam" else _arm(chosen, kind) for kind in (arm, rival))
+    return gap(chosen, one, other, None)
+
+
+def _part(label: str, network: str, arm: str, rival: str, above: float, below: float) -> Part:
+    statistic = functools.partial(_below, network=network, arm=arm, rival=rival)
+    return Part(f"{label}, %, {NETWORKS[network]}", statistic, above, below)
+
+
+ANY = float("inf")
+CLAIMS = (
+    *(
+        Claim(
+            f"gpt2.replaces-warmup-{network}",
+            "RAdam replaces the warmup: it ends at most 1 % of perplexity above AdamW with linear "
+            f"warmup, {words}",
+            "not tried",
+            (
+                _part(
+                    "RAdam's test perplexity below that with warmup", network, "radam", ", warmup ",
+                    above=-1.0, below=ANY,
+                ),
+            ),
+        )
+        for network, words in NETWORKS.items()
+    ),
+    *(
+        Claim(
+            f"gpt2.warmup-helps-{network}",
+            f"AdamW ends at a lower perplexity with linear warmup than without, {words}",
+            "not tried",
+            (
+                _part(
+                    "test perplexity with warmup below that without", network, ", warmup ", "adam",
+                    above=0.0, below=ANY,
+                ),
+            ),
+        )
+        for network, words in NETWORKS.items()
+    ),
+    Claim(
+        "gpt2.untuned",
+        "Untuned linear warmup on AdamW ends within 1 % of RAdam's perplexity, on both networks",
+        "not tried; Ma & Yarats (2021): as good",
+        tuple(
+            _part(
+                "its test perplexity below RAdam's", network, "untuned", "radam",
+                above=-1.0, below=1.0,
+            )
+            for network in NETWORKS
+        ),
+    ),
+)  # fmt: skip
+
+
+def draw(records: Records) -> Figure:
+    """A panel a network: final test perplexity by learning rate, a line an arm."""
+    figure, axes = style.panels(2, sharey=True)
+    for panel, (network, title) in zip(axes, NETWORKS.items(), strict=True):
+        runs = _on(records, network).runs
+        arms = names(runs)
+        sns.lineplot(
+            runs.assign(arm=runs["optimizer"].map(arms)),
+            x="lr",
+            y="test_perplexity",
+            hue="arm",
+            hue_order=list(arms.values()),
+            palette=style.colours(arms.values()),
+            errorbar=lambda values: (values.min(), values.max()),
+            marker="o",
+            legend=panel is axes[0],
+            ax=panel,
+        )
+        panel.set(xscale="log", title=title, xlabel="learning rate", ylabel="test perplexity")
+        logarithmic(panel)
+    axes[0].legend(title=None)
+    return figure
+
+
+def tabulate(records: Records) -> pd.DataFrame:
+    """Final test perplexity by network, arm and learning rate; a star marks an arm's best rate."""
+    parts = {}
+    for network, title in NETWORKS.items():
+        chosen = _on(records, network)
+        parts[title] = tabulate_perplexity(chosen, names(chosen.runs))
+    return pd.concat(parts, names=["network", "optimizer"])
+
+
+_OURS = "none: ours goes past the paper"
+_MINUTES = "every run in three minutes of one core"
+ARTIFACT = Artifact(
+    id="gpt2",
+    title="Warmup against RAdam on small GPT-2-style language models",
+    order=45,
+    runs={scale: _runs(scale) for scale in BASES},
+    claims=CLAIMS,
+    draw=draw,
+    tabulate=tabulate,
+    deviations={
+        "cpu": (
+            Deviation("train_tokens", _OURS, _MINUTES),
+            Deviation("length", _OURS, _MINUTES),
+            Deviation("cutoffs", _OURS, "a smaller vocabulary"),
+            Deviation("width", _OURS, _MINUTES),
+            Deviation("layers", _OURS, _MINUTES),
+            Deviation("heads", _OURS, _MINUTES),
+            Deviation("batch_size", _OURS, "a smaller corpus would else have too few updates"),
+            Deviation("epochs", _OURS, _MINUTES),
+            Deviation("CosineDecay.total", _OURS, "the whole run"),
+            Deviation("lr", _OURS, "a smaller network takes larger rates"),
+        ),
+        "smoke": (
+            Deviation("corpus", _OURS, "a text that a package brings along"),
+            Deviation("train_tokens", _OURS, "seconds"),
+            Deviation("held_out_tokens", _OURS, "seconds"),
+            Deviation("length", _OURS, "seconds"),
+            Deviation("cutoffs", _OURS, "a smaller vocabulary"),
+            Deviation("width", _OURS, "seconds"),
+            Deviation("layers", _OURS, "seconds"),
+            Deviation("heads", _OURS, "seconds"),
+            Deviation("batch_size", _OURS, "more than a handful of updates"),
+            Deviation("epochs", _OURS, "seconds"),
+            Deviation("CosineDecay.total", _OURS, "the whole run"),
+            Deviation("LinearWarmup.steps", _OURS, "a share of a shorter run"),
+            Deviation("lr", _OURS, "seconds: one rate"),
+        ),
+    },
+)  # fmt: skip

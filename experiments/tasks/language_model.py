@@ -1,0 +1,173 @@
+"""Language modelling: the next word of a text, by an LSTM or a Transformer."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from experiments.data import text
+from experiments.errors import UserError
+from experiments.spec import Run
+from experiments.tasks._language_networks import SHRINKAGE, Network, Recurrent, Transformer
+
+EVALUATION_STREAMS, SHORTEST = 64, 1000
+"""A held-out text is read in so many streams at most, and none shorter than that."""
+SAMPLE_WORDS = 60
+
+_load = functools.lru_cache(maxsize=1)(text.load)
+
+
+class LanguageModel:
+    """A network on a text, whose run has these settings.
+
+    ``corpus``, ``train_tokens`` and ``held_out_tokens`` are as in `text.load`; ``network`` is
+    "lstm", or a Transformer with its layer norm "pre" or "post"; ``length`` is that of an unroll,
+    or of a window; ``cutoffs`` are the ranks at which the adaptive softmax's clusters begin;
+    ``width``, ``layers`` and ``dropout`` are of the network, and so are ``embedding`` of an LSTM
+    and ``heads`` of a Transformer.
+
+    The training text is cut into as many streams as a batch has, one below the other. An LSTM goes
+    down all of them at once, in the same order in every epoch, for it remembers; a Transformer,
+    which does not, sees the windows in an order of the run's seed and the epoch.
+    """
+
+    def __init__(self, run: Run, data_root: Path, device: torch.device) -> None:
+        self.run, self.device = run, device
+        self.settings = dict(run.settings)
+        self.length = self.settings["length"]
+        sizes = (self.settings[name] for name in ("train_tokens", "held_out_tokens"))
+        self.corpus = _load(self.settings["corpus"], data_root, *sizes)
+        self.data_sha256 = self.corpus.sha256
+        self.held_out = {"validation": self.corpus.validation, "test": self.corpus.test}
+        batch = run.batch_size * self.length
+        self.updates_per_epoch = (len(self.corpus.train) - 1) // batch
+        if self.updates_per_epoch < 1:
+            raise UserError(
+                f"a batch of {run.batch_size} sequences of {self.length} needs {batch + 1:,} "
+                f"tokens, and the training text has {len(self.corpus.train):,}: take more of it, "
+                "shorter sequences or fewer"
+            )
+        _check_clusters(self.settings["cutoffs"], len(self.corpus.words), self.settings["width"])
+
+    @property
+    def _remembers(self) -> bool:
+        return bool(self.settings["network"] == "lstm")
+
+    def model(self) -> Network:
+        """A new network."""
+        names = ("cutoffs", "width", "layers", "dropout")
+        common = {name: self.settings[name] for name in names}
+        common["words"] = len(self.corpus.words)
+        if self._remembers:
+            embedding = self.settings["embedding"]
+            return Recurrent(**common, embedding=embedding, streams=self.run.batch_size)
+        heads, norm = self.settings["heads"], self.settings["network"]
+        return Transformer(**common, heads=heads, length=self.length, norm=norm)
+
+    def batches(self, epoch: int) -> Iterator[Tensor]:
+        """The whole training text, in tokens [length + 1, batch]: each is to give the next."""
+        within = np.arange(self.length + 1)
+        for starts in self._starts(epoch):
+            tokens = self.corpus.train[starts + within[:, None]]
+            yield torch.from_numpy(tokens.astype(np.int64)).to(self.device)
+
+    def _starts(self, epoch: int) -> NDArray[np.int64]:
+        """Where the sequences of every batch begin, [updates, batch]."""
+        count = self.updates_per_epoch * self.run.batch_size
+        starts: NDArray[np.int64] = np.arange(count) * self.length
+        if self._remembers:
+            return starts.reshape(self.run.batch_size, -1).T
+        order = np.random.default_rng([self.run.seed, epoch]).permutation(count)
+        return starts[order].reshape(self.updates_per_epoch, -1)
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        """Minus the mean log-probability of the next word, in nats."""
+        assert isinstance(model, Network)
+        return model.training_loss(batch)
+
+    def evaluate(self, model: nn.Module) -> dict[tuple[str, str], float]:
+        """Nats a token and the perplexity, over every token of the held-out texts once."""
+        assert isinstance(model, Network)
+        values = {}
+        for split, tokens in self.held_out.items():
+            values[split, "loss"] = nats = self._nats(model, tokens) / len(tokens)
+            values[split, "perplexity"] = math.exp(min(nats, 700.0))
+        return values
+
+    def _nats(self, model: Network, tokens: text.Tokens) -> float:
+        """Minus the log-probability of a text, each word given those before it in its stream.
+
+        The text is cut into streams that are read side by side, window by window. The first word
+        of a stream is given the one before it, and that of the text the end of a sentence.
+        """
+        streams = min(EVALUATION_STREAMS, -(-len(tokens) // SHORTEST))
+        targets = self._in_streams(tokens, streams)
+        inputs = self._in_streams(np.append(self._end, tokens[:-1]), streams)
+        counted = self._in_streams(np.ones(len(tokens)), streams)
+        total, state = torch.zeros((), dtype=torch.float64, device=self.device), None
+        with torch.autocast(self.device.type, enabled=False):
+            for first in range(0, len(targets), self.length):
+                window = slice(first, first + self.length)
+                found, state = model.log_probabilities(inputs[window], targets[window], state)
+                total -= (found.double() * counted[window]).sum()
+        return float(total)
+
+    def _in_streams(self, values: np.ndarray, streams: int) -> Tensor:
+        """A text [n], with zeros at its end, as [time, streams]."""
+        padded = np.zeros((streams, -(-len(values) // streams)), np.int64)
+        padded.flat[: len(values)] = values
+        return torch.from_numpy(padded.T.copy()).to(self.device)
+
+    @property
+    def _end(self) -> int:
+        return self.corpus.words.index(text.END)
+
+    def remarks(self, model: nn.Module) -> dict[str, Any]:
+        """The size of the vocabulary, and some words that the model goes on with by itself."""
+        assert isinstance(model, Network)
+        return {"vocabulary": len(self.corpus.words), "sample": self.sample(model)}
+
+    @torch.inference_mode()
+    def sample(self, model: Network, words: int = SAMPLE_WORDS) -> str:
+        """Words drawn one after the other, each given those before it; never the unknown one."""
+        model.eval()
+        generator = torch.Generator().manual_seed(self.run.seed)
+        unknown = self.corpus.words.index(text.UNKNOWN)
+        drawn, state = [self._end], None
+        for _ in range(words):
+            given = drawn[-1:] if self._remembers else drawn[-self.length :]
+            tokens = torch.tensor(given, device=self.device)[:, None]
+            features, state = model(tokens, state)
+            chances = model.head.log_prob(features[-1].float())[0].exp().cpu()
+            chances[unknown] = 0
+            drawn.append(int(torch.multinomial(chances, 1, generator=generator)))
+        return " ".join(self.corpus.words[token] for token in drawn[1:])
+
+
+def _check_clusters(cutoffs: tuple[int, ...], words: int, width: int) -> None:
+    if not cutoffs or [*cutoffs] != sorted({*cutoffs}) or cutoffs[0] < 1:
+        raise UserError(f"the cut-offs {cutoffs} are no rising ranks of words; give some that are")
+    if cutoffs[-1] >= words:
+        raise UserError(
+            f"the vocabulary has {words:,} words, and the last cut-off is {cutoffs[-1]:,}: take "
+            "more of the text, or lower cut-offs"
+        )
+    least = SHRINKAGE ** len(cutoffs)  # of every cluster's features
+    if width < least:
+        raise UserError(
+            f"a width of {width} leaves nothing to the last of {len(cutoffs)} clusters of rare "
+            f"words; take at least {least}, or fewer cut-offs"
+        )
+
+
+def build(run: Run, data_root: Path, device: torch.device) -> LanguageModel:
+    """The task of a run."""
+    return LanguageModel(run, data_root, device)
