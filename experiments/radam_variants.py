@@ -133,8 +133,6 @@ class CountedRAdam(RAdam):
         As for RAdam, of its default conventions; weights are in single precision.
     """
 
-    _state_names = RAdam._state_names | {"weights", "squared_weights"}
-
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Update the parameters; a closure computes the gradients anew and returns the loss."""
