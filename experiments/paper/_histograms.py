@@ -17,7 +17,7 @@ QUANTITIES = {"gradient": "log10 |gradient|", "update": "log10 |change of a weig
 EARLY, LATER = 1, 10
 """The updates whose distributions are compared."""
 OVERLAP = 2.5
-"""How many ridges high the highest ridge is."""
+"""How many ridges high a ridge is."""
 
 
 def shares(records: Records, arm: str, quantity: str) -> pd.DataFrame:
@@ -82,18 +82,20 @@ def tabulate(records: Records, arms: Sequence[str]) -> pd.DataFrame:
 
 
 def draw(records: Records, arms: Sequence[str]) -> Figure:
-    """A column an arm, gradients above and updates below; a ridge an update, mean over seeds."""
+    """A column an arm, gradients above and changes below; a ridge an update, mean over seeds.
+
+    All ridges are of one height: they tell where the elements lie, and not how many there are.
+    """
     figure, axes = style.panels(len(arms), height=4.2, rows=len(QUANTITIES))
     for row, (quantity, label) in enumerate(QUANTITIES.items()):
         tables = [shares(records, arm, quantity).groupby("update").mean() for arm in arms]
-        highest = max(float(table.to_numpy().max()) for table in tables)
         panels = axes[row * len(arms) : (row + 1) * len(arms)]
         for panel, table, arm in zip(panels, tables, arms, strict=True):
             colours = sns.color_palette(style.SEQUENCE, len(table))
             for place, (colour, (_, ridge)) in enumerate(
                 zip(colours, table.iterrows(), strict=True)
             ):
-                heights = -place + ridge.to_numpy() / highest * OVERLAP
+                heights = -place + ridge.to_numpy() / ridge.max() * OVERLAP
                 panel.fill_between(ridge.index, -place, heights, color=colour, alpha=0.35, lw=0)
                 panel.plot(ridge.index, heights, color=colour, lw=1.2)
             panel.set(xlabel=label, yticks=[-place for place in range(len(table))])
@@ -109,4 +111,6 @@ def draw(records: Records, arms: Sequence[str]) -> Figure:
 
 def _visible(table: pd.DataFrame) -> np.ndarray:
     """The bins that hold more than a ten-thousandth of a distribution."""
-    return table.columns.to_numpy()[(table > 1e-4).any()]
+    middles: np.ndarray = np.array(table.columns, dtype=float)
+    seen: np.ndarray = middles[(table > 1e-4).any().to_numpy()]
+    return seen

@@ -74,7 +74,7 @@ CPU = _smaller(
     PAPER,
     lr=1e-3,
     epochs=10,
-    batch_size=1_200,
+    batch_size=800,
     precision="float32",
     vocabulary=8_000,
     lengths=(12, 64),

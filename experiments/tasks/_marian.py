@@ -94,9 +94,10 @@ def _initialise(model: MarianMTModel, width: int) -> None:
             joint = name.endswith(("q_proj", "k_proj", "v_proj"))
             nn.init.xavier_uniform_(module.weight, gain=2**-0.5 if joint else 1.0)
             nn.init.zeros_(module.bias)
-    table = model.get_input_embeddings().weight
-    nn.init.normal_(table, std=width**-0.5)
-    table[PAD] = 0.0
+    table = model.get_input_embeddings()
+    assert isinstance(table, nn.Embedding)
+    nn.init.normal_(table.weight, std=width**-0.5)
+    table.weight[PAD] = 0.0
 
 
 class _Normalised(nn.Module):

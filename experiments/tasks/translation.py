@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers import MarianMTModel
 
 from experiments.data import parallel
 from experiments.data._images import DataError
@@ -64,7 +65,13 @@ class Translation:
         self.languages = self.settings["source"], self.settings["target"]
         encoded = _encoded(self.settings["corpus"], data_root, self.settings["vocabulary"])
         self.encoding, self.data_sha256 = encoded.encoding, encoded.sha256
-        self.splits = {name: self._pairs(name, sides) for name, sides in encoded.splits.items()}
+        self.splits: dict[str, Pairs] = {}
+        self.texts: dict[str, tuple[list[str], list[str]]] = {}
+        for name, tokens in encoded.tokens.items():
+            kept, text = self._kept(name, tokens), encoded.text[name]
+            source, target = self.languages
+            self.splits[name] = [tokens[source][i] for i in kept], [tokens[target][i] for i in kept]
+            self.texts[name] = [text[source][i] for i in kept], [text[target][i] for i in kept]
         self.buckets = self._buckets(self.splits["train"])
         self.unigram_loss = _unigram_loss(self.splits["train"][1], self.vocabulary)
 
@@ -73,8 +80,8 @@ class Translation:
         """Entries of the encoding, which may be fewer than were asked for."""
         return int(self.encoding.get_vocab_size())
 
-    def _pairs(self, name: str, sides: dict[str, list[list[int]]]) -> Pairs:
-        """The pairs of a split, of the training set those of the lengths that are asked for."""
+    def _kept(self, name: str, sides: dict[str, list[list[int]]]) -> list[int]:
+        """Which pairs of a split have a length that is asked for."""
         for language in self.languages:
             if language not in sides:
                 raise UserError(
@@ -94,7 +101,7 @@ class Translation:
             )
         if not kept:
             raise UserError(f"no pair has {least} to {most} tokens; ask for other lengths")
-        return [source[i] for i in kept], [target[i] for i in kept]
+        return kept
 
     @property
     def positions(self) -> int:
@@ -197,20 +204,18 @@ class Translation:
         score = sacrebleu.BLEU()
         metrics = {"unigram_loss": self.unigram_loss}
         notes: dict[str, Any] = {}
-        for name, (sources, targets) in self.splits.items():
-            if name in ("train", "validation"):
-                continue
-            found = self.encoding.decode_batch(self.translate(model, sources))
-            wanted = self.encoding.decode_batch(targets)
+        for name in (name for name in self.splits if name not in ("train", "validation")):
+            given, wanted = self.texts[name]
+            found = self.encoding.decode_batch(self.translate(model, self.splits[name][0]))
             metrics[f"{name}_bleu"] = score.corpus_score(found, [wanted]).score
             if name == "test":
-                given = self.encoding.decode_batch(sources)
                 notes["translations"] = list(zip(given, wanted, found, strict=True))[:SHOWN]
         notes["bleu"] = str(score.get_signature())
         return metrics, notes
 
     def translate(self, model: nn.Module, sources: Sequence[list[int]]) -> list[list[int]]:
         """The best hypotheses of a beam search, as tokens."""
+        assert isinstance(model, MarianMTModel)
         found: list[list[int]] = [[] for _ in sources]
         times, more = LONGER
         for chosen, source in self._in_batches(sources, self.settings["beam"]):
@@ -244,9 +249,10 @@ class Translation:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A corpus as tokens: by split and language the sentences; and the digest of all of it."""
+    """A corpus as text and as tokens, by split and language; and the digest of all of it."""
 
-    splits: dict[str, dict[str, list[list[int]]]]
+    text: Mapping[str, parallel.Split]
+    tokens: dict[str, dict[str, list[list[int]]]]
     encoding: Tokenizer
     sha256: str
 
@@ -258,16 +264,20 @@ def _encoded(name: str, root: Path, vocabulary: int) -> _Encoded:
     folder = root.expanduser()
     text = (sentence for language in parallel.LANGUAGES for sentence in train[language])
     found = encoding(text, vocabulary, folder if folder.is_dir() else None)
-    splits = {
+    tokens = {
         split: {language: _tokens(found, sentences) for language, sentences in sides.items()}
         for split, sides in corpus.splits.items()
     }
     both = corpus.sha256 + found.to_str()
-    return _Encoded(splits, found, hashlib.sha256(both.encode()).hexdigest())
+    return _Encoded(corpus.splits, tokens, found, hashlib.sha256(both.encode()).hexdigest())
 
 
 def _tokens(encoding: Tokenizer, sentences: Sequence[str]) -> list[list[int]]:
-    return [[*one.ids, END] for one in encoding.encode_batch_fast(list(sentences))]
+    return [
+        [*one.ids, END]
+        for begin in range(0, len(sentences), 10_000)  # the whole at once takes a gigabyte
+        for one in encoding.encode_batch_fast(list(sentences[begin : begin + 10_000]))
+    ]
 
 
 def _padded(length: int) -> int:
