@@ -123,7 +123,8 @@ def load(name: str, root: Path, download: bool = False) -> Parallel:
     Parameters
     ----------
     name
-        One of `CORPORA`.
+        One of `CORPORA`; or several, joined by "+", of which the first is trained on and the
+        others only bring their test sets: "tatoeba+iwslt14-test".
     root
         The folder of the data sets; "numbers" needs none.
     download
@@ -135,6 +136,14 @@ def load(name: str, root: Path, download: bool = False) -> Parallel:
         If there is no such corpus, a file is absent, damaged or not the published one, its lines
         are not pairs of sentences, or a package is not installed.
     """
+    name, *others = name.split("+")
+    if others:
+        whole = dict(load(name, root, download).splits)
+        for one in others:
+            found = load(one, root, download).splits
+            kept = {split: found[split] for split in found if split not in ("train", "validation")}
+            whole |= {f"{one}: {split}": sides for split, sides in kept.items()}
+        return Parallel(whole, digest(whole), "local folder")
     if name == "numbers":
         splits = number_words.splits()
         return Parallel(splits, digest(splits), "installed packages")

@@ -7,6 +7,7 @@ uncorrected second moment, as the paper and fairseq do.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pandas as pd
 
@@ -62,15 +63,15 @@ PAPER = Run(
 )
 
 
-def _smaller(base: Run, lr: float, **changes: object) -> Run:
-    """The paper's run with other fields and settings."""
+def other(base: Run, lr: float | None = None, **changes: Any) -> Run:
+    """A run with other fields and settings, and perhaps another learning rate."""
     settings = dict(base.settings)
     settings |= {name: changes.pop(name) for name in list(changes) if name in settings}
-    optim = dataclasses.replace(ADAM, lr=lr)
-    return dataclasses.replace(base, optim=optim, settings=options(**settings), **changes)  # type: ignore[arg-type]
+    optim = base.optim if lr is None else dataclasses.replace(ADAM, lr=lr)
+    return dataclasses.replace(base, optim=optim, settings=options(**settings), **changes)
 
 
-CPU = _smaller(
+CPU = other(
     PAPER,
     lr=1e-3,
     epochs=10,
@@ -85,7 +86,7 @@ CPU = _smaller(
     averaged=2,
     probes=(1, 5, 10, 25, 50, 75, 100, 200, 400, 600, 800, 1_000),
 )
-SMOKE = _smaller(
+SMOKE = other(
     PAPER,
     lr=1e-2,
     epochs=5,
@@ -120,19 +121,15 @@ def schedule(run: Run, delay: int = 0) -> tuple[Schedule, ...]:
     return (Schedule("LinearDecay", options(total=updates(run)), delay=delay),)
 
 
-def warmup(scale: str) -> Schedule:
-    """The paper's warmup."""
-    return Schedule("LinearWarmup", options(steps=WARMUPS[scale]))
-
-
-def arm(scale: str, name: str, seed: int) -> Run:
-    """The run of an arm."""
-    base = dataclasses.replace(BASES[scale], seed=seed)
+def arm(scale: str, name: str, seed: int, base: Run | None = None) -> Run:
+    """The run of an arm; `base` is the scale's, if not another."""
+    base = dataclasses.replace(base or BASES[scale], seed=seed)
     base = dataclasses.replace(base, schedule=schedule(base))
     assert base.optim is not None
     adam = base.optim
     if name == WARMUP:
-        return dataclasses.replace(base, schedule=(warmup(scale), *base.schedule))
+        warmup = Schedule("LinearWarmup", options(steps=WARMUPS[scale]))
+        return dataclasses.replace(base, schedule=(warmup, *base.schedule))
     if name == EPS:
         return dataclasses.replace(base, optim=_with(adam, eps=1e-4))
     if name == RADAM:
@@ -177,7 +174,7 @@ def _arm(row: dict[str, object]) -> str:
         return RADAM
     if pd.notna(row.get("LinearWarmup.steps")):
         return WARMUP
-    if row["optim.delay"]:
+    if row.get("optim.delay"):
         return DELAYED
     return EPS if row["optim.eps"] == 1e-4 else VANILLA
 
