@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
@@ -37,7 +38,8 @@ def encoding(sentences: Iterable[str], vocabulary: int, folder: Path | None = No
     digest = hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
     path = None if folder is None else folder / f"bpe-{vocabulary}-{digest}.json"
     if path is not None and path.exists():
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        with contextlib.suppress(Exception):  # so broad is what tokenizers raises at damage
+            return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     trained = _trained(text, vocabulary)
     if path is not None and os.access(path.parent, os.W_OK):  # else it is trained every time
         new = path.with_suffix(f".{os.getpid()}")
