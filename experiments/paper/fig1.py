@@ -18,8 +18,10 @@ from experiments.paper._translation import (
     RUNS,
     VANILLA,
     WARMUP,
+    arm,
     by_arm,
 )
+from experiments.record import Store
 from experiments.verdict import Claim, Part, Records
 
 
@@ -28,21 +30,21 @@ def _unigram(runs: pd.DataFrame) -> pd.Series:
     return runs.groupby("seed")["unigram_loss"].max()
 
 
-def final(records: Records, arm: str) -> pd.Series:
+def final(records: Records, name: str) -> pd.Series:
     """An arm's mean training loss in its last epoch, by seed; one that diverged learnt nothing."""
     runs = by_arm(records).runs
-    chosen = runs[runs["arm"] == arm].set_index("seed")
+    chosen = runs[runs["arm"] == name].set_index("seed")
     return chosen["train_loss"].where(chosen["status"] != "diverged", _unigram(runs))
 
 
-def _learnt(records: Records, arm: str) -> pd.Series:
+def _learnt(records: Records, name: str) -> pd.Series:
     """How far an arm ends below the model that knows only frequencies, nats, by seed."""
-    return _unigram(records.runs) - final(records, arm)
+    return _unigram(records.runs) - final(records, name)
 
 
-def _share(records: Records, arm: str) -> pd.Series:
+def _share(records: Records, name: str) -> pd.Series:
     """The same as a share of what Adam with warmup learns."""
-    return _learnt(records, arm) / _learnt(records, WARMUP)
+    return _learnt(records, name) / _learnt(records, WARMUP)
 
 
 CLAIMS = (
@@ -140,17 +142,38 @@ def tabulate(records: Records) -> pd.DataFrame:
     """By arm: losses in nats and BLEU, mean and standard deviation over seeds."""
     runs = by_arm(records).runs
     rows = {}
-    for arm in ARMS:
-        chosen = runs[runs["arm"] == arm]
+    for name in ARMS:
+        chosen = runs[runs["arm"] == name]
         diverged = int((chosen["status"] == "diverged").sum())
-        rows[arm] = {
+        rows[name] = {
             label: f"{diverged} of {len(chosen)} diverged"
             if diverged
             else style.mean_and_deviation(chosen[column].mean(), chosen[column].std())
             for column, label in COLUMNS.items()
         }
-        rows[arm]["seeds"] = str(len(chosen))
+        rows[name]["seeds"] = str(len(chosen))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
+
+
+SHOWN = 3
+LONGEST = 120
+"""Characters: a model that stalls may repeat itself without end."""
+
+
+def samples(store: Store, scale: str) -> pd.DataFrame:
+    """Some test sentences, and what each arm makes of them at the first seed; empty if not run."""
+    lines = {line["run_id"]: line for line in store.provenance(ARTIFACT.at(scale))}
+    rows: dict[tuple[int, str], str] = {}
+    for name in ARMS:
+        line = lines.get(arm(scale, name, 0).id, {})
+        for number, (source, target, found) in enumerate(line.get("translations", ())[:SHOWN], 1):
+            rows |= {(number, "source"): source, (number, "reference"): target}
+            rows[number, name] = found[:LONGEST]
+    table = [
+        {"sentence": number, "by": by, "text": text.replace("|", "/") or "(nothing)"}
+        for (number, by), text in sorted(rows.items(), key=lambda item: item[0][0])
+    ]
+    return pd.DataFrame(table, columns=["sentence", "by", "text"])
 
 
 ARTIFACT = Artifact(
