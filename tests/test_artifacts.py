@@ -31,7 +31,7 @@ BUILT = (
     *("fig1", "fig2", "fig3", "table2"),
     *("table1", "table1-imagenet", "fig5", "fig6", "fig7", "fig8", "fig9", "table3", "thm1"),
     *("bf16-weights", "cosine-decay", "epochs-186", "finite-variance", "lr-range"),
-    *("tiny-imagenet-32", "untuned-warmup"),
+    *("post-norm", "tiny-imagenet-32", "untuned-warmup", "warmup-phases"),
 )
 """Those that can be run; the others are claimed, and say "not run"."""
 
@@ -52,6 +52,14 @@ COMPARED: dict[str, set[str]] = {
     "fig1": TRANSLATION,
     "fig2": TRANSLATION,
     "fig3": TRANSLATION,
+    "post-norm": {
+        *("optimizer", "optim.delay", "optim.eps_placement", "optim.rectification"),
+        *("optim.early", "LinearWarmup.steps", "norm", "seed"),
+        *("UntunedLinearWarmup.beta2", "UntunedExponentialWarmup.beta2"),
+    },
+    "warmup-phases": {
+        *("optimizer", "optim.delay", "LinearWarmup.steps", "norm", "layers", "lr", "seed"),
+    },
     "table2": {"optimizer", "optim.delay", "LinearWarmup.steps", "source", "target", "seed"},
     "fig5": CLASSIFIERS,
     "fig6": CLASSIFIERS,

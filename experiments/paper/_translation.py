@@ -100,6 +100,7 @@ SMOKE = other(
     heads=2,
     feed_forward=64,
     dropout=0.0,
+    beam=2,
     averaged=1,
     probes=(1, 5, 10, 50, 100),
 )
@@ -125,21 +126,20 @@ def arm(scale: str, name: str, seed: int, base: Run | None = None) -> Run:
     """The run of an arm; `base` is the scale's, if not another."""
     base = dataclasses.replace(base or BASES[scale], seed=seed)
     base = dataclasses.replace(base, schedule=schedule(base))
-    assert base.optim is not None
-    adam = base.optim
     if name == WARMUP:
         warmup = Schedule("LinearWarmup", options(steps=WARMUPS[scale]))
         return dataclasses.replace(base, schedule=(warmup, *base.schedule))
     if name == EPS:
-        return dataclasses.replace(base, optim=_with(adam, eps=1e-4))
+        return changed(base, eps=1e-4)
     if name == RADAM:
-        radam = dataclasses.replace(adam, name="radam", options=options(betas=BETAS, eps=1e-8))
+        assert base.optim is not None
+        arguments = options(betas=BETAS, eps=1e-8)
+        radam = dataclasses.replace(base.optim, name="radam", options=arguments)
         return dataclasses.replace(base, optim=radam)
     if name == DELAYED:  # counts from where it begins to learn, and learns as long as the others
         delay = DELAYS[scale] * int(base.setting("updates"))
         return dataclasses.replace(
-            base,
-            optim=_with(adam, delay=delay),
+            changed(base, delay=delay),
             epochs=base.epochs + DELAYS[scale],
             schedule=schedule(base, delay),
             probes=tuple(delay + probe for probe in base.probes),
@@ -147,8 +147,12 @@ def arm(scale: str, name: str, seed: int, base: Run | None = None) -> Run:
     return base
 
 
-def _with(optim: Optim, **changed: object) -> Optim:
-    return dataclasses.replace(optim, options=options(**(dict(optim.options) | changed)))
+def changed(run: Run, **arguments: Any) -> Run:
+    """A run whose optimizer has other arguments."""
+    assert run.optim is not None
+    arguments = dict(run.optim.options) | arguments
+    optim = dataclasses.replace(run.optim, options=options(**arguments))
+    return dataclasses.replace(run, optim=optim)
 
 
 RUNS = {
@@ -156,6 +160,10 @@ RUNS = {
     for scale in BASES
 }
 """Seed by seed, so that whole comparisons end first."""
+
+
+DELAYED_AXES = ("LinearDecay.delay", "optim.delay")
+"""On these Adam-2k alone differs between the scales."""
 
 
 def by_arm(records: Records) -> Records:
@@ -229,6 +237,7 @@ DEVIATIONS = {
         Deviation("LinearWarmup.steps", "4,000", "a shorter run"),
         Deviation("lr", "0.0003", "a smaller network on a shorter run learns at a higher rate"),
         Deviation("dropout", "0.3", "a short run does not overfit"),
+        Deviation("beam", "5", "seconds instead of minutes"),
         Deviation("averaged", "10", "a shorter run"),
         Deviation("precision", "float32 and float16", "so small a network gains nothing"),
         Deviation("probes", "1 to 100, and up to 70,000", "the end of a shorter run"),

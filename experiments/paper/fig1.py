@@ -25,21 +25,29 @@ from experiments.record import Store
 from experiments.verdict import Claim, Part, Records
 
 
-def _unigram(runs: pd.DataFrame) -> pd.Series:
-    """By seed the training loss of a model that knows only how frequent each token is, nats."""
-    return runs.groupby("seed")["unigram_loss"].max()
+def learnt(runs: pd.DataFrame, name: str, keys: list[str] | None = None) -> pd.Series:
+    """How far an arm ends below a model that knows only how frequent each token is, nats.
 
+    What counts is the mean training loss in the last epoch; a run that diverged learnt nothing.
 
-def final(records: Records, name: str) -> pd.Series:
-    """An arm's mean training loss in its last epoch, by seed; one that diverged learnt nothing."""
-    runs = by_arm(records).runs
-    chosen = runs[runs["arm"] == name].set_index("seed")
-    return chosen["train_loss"].where(chosen["status"] != "diverged", _unigram(runs))
+    Parameters
+    ----------
+    runs
+        With the arms' names in the column `arm`.
+    name
+        Of an arm.
+    keys
+        The columns that tell its runs apart, the seed alone if not given.
+    """
+    frequencies = runs.groupby("seed")["unigram_loss"].max()  # one that diverged has none
+    chosen = runs[runs["arm"] == name].set_index(keys or ["seed"])
+    below = chosen.index.get_level_values("seed").map(frequencies) - chosen["train_loss"]
+    return below.where(chosen["status"] != "diverged", 0.0)
 
 
 def _learnt(records: Records, name: str) -> pd.Series:
-    """How far an arm ends below the model that knows only frequencies, nats, by seed."""
-    return _unigram(records.runs) - final(records, name)
+    """The same, from records."""
+    return learnt(by_arm(records).runs, name)
 
 
 def _share(records: Records, name: str) -> pd.Series:
@@ -72,7 +80,7 @@ CLAIMS = (
         (
             Part(
                 "RAdam's final training loss minus that of Adam with warmup, nats",
-                lambda records: final(records, RADAM) - final(records, WARMUP),
+                lambda records: _learnt(records, WARMUP) - _learnt(records, RADAM),
                 above=-0.1,
                 below=0.1,
             ),
@@ -95,7 +103,7 @@ CLAIMS = (
             ),
             Part(
                 "Adam-eps's final training loss minus Adam-2k's, nats",
-                lambda records: final(records, EPS) - final(records, DELAYED),
+                lambda records: _learnt(records, DELAYED) - _learnt(records, EPS),
                 above=0.0,
             ),
         ),
@@ -120,7 +128,7 @@ def draw(records: Records) -> Figure:
         errorbar=lambda values: (values.min(), values.max()),
         ax=panel,
     )
-    unigram = float(_unigram(records.runs).mean())
+    unigram = float(records.runs["unigram_loss"].mean())
     panel.axhline(unigram, color=style.GREY, linestyle=":", linewidth=1.2)
     panel.annotate(
         "token frequencies alone", (1, unigram), xycoords=("axes fraction", "data"),

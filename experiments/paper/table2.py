@@ -15,7 +15,15 @@ import pandas as pd
 from experiments import style
 from experiments.artifact import Artifact, Deviation
 from experiments.paper import _translation
-from experiments.paper._translation import BASES, RADAM, WARMUP, arm, by_arm, other
+from experiments.paper._translation import (
+    BASES,
+    DELAYED_AXES,
+    RADAM,
+    WARMUP,
+    arm,
+    by_arm,
+    other,
+)
 from experiments.spec import Run
 from experiments.verdict import Claim, Part, Records
 
@@ -119,12 +127,12 @@ _CHANGED = {
     "LinearWarmup.steps": Deviation("LinearWarmup.steps", "4,000", "a shorter run"),
     "probes": Deviation("probes", "of Figures 1 to 3", "these runs are not theirs"),
 }  # fmt: skip
-_FIVE = ("LinearDecay.delay", "optim.delay")
-"""What differs in an arm that only Figures 1 to 3 have."""
 
 
 def _deviations(scale: str) -> tuple[Deviation, ...]:
-    shared = {one.axis: one for one in _translation.DEVIATIONS[scale] if one.axis not in _FIVE}
+    shared = {
+        one.axis: one for one in _translation.DEVIATIONS[scale] if one.axis not in DELAYED_AXES
+    }
     changed = {"cpu": _CHANGED, "paper": {"corpus": _WITHOUT_WMT}}.get(scale, {})
     return tuple((shared | changed).values())
 
