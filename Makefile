@@ -37,8 +37,9 @@ serve: book ## build the book and serve it on this machine (PORT=8000)
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab --notebook-dir=book
 
-bench: $(READY) ## time an optimizer step against its peers, the simulation, the probes
+bench: $(READY) ## time an optimizer step against its peers and by option, the simulation, the probes
 	@$(PY) -m experiments bench step
+	@$(PY) -m experiments bench options
 	@$(PY) -m experiments bench simulation
 	@$(PY) -m experiments bench probes
 

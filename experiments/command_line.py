@@ -198,6 +198,8 @@ def show(arguments: argparse.Namespace) -> None:
     for verdict in find(arguments.artifact).verdicts(store):
         print(f"{report.MARKS[verdict.status]}: {verdict.text}")
         _print_estimates(verdict)
+    if scale == "smoke":
+        print("(what is recorded at the smoke scale shows that all works, and never votes)")
     name = artifact.id
     if artifact.other is not None:
         name += f"-{style.name(artifact.other.name)}"

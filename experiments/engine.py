@@ -195,12 +195,11 @@ class _Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         # A scaler looks at the gradients before it steps, and processes wait for each other.
         replays = _replays(task, device) and self.group.size == 1 and not half
-        self.steps_in_graph = replays and run.optim.name in optimizers.CAPTURABLE
+        self.steps_in_graph = replays and optimizers.is_capturable(run.optim)
         parameters = list(self.model.parameters())
         self.optimizer = optimizers.build(run.optim, parameters, self.steps_in_graph)
-        self.learn = self._gradients_and_step if self.steps_in_graph else self._gradients
-        if replays:
-            self.learn = Replay(self.learn, parameters)
+        step = self._gradients_and_step if self.steps_in_graph else self._gradients
+        self.replay = Replay(step, parameters) if replays else None
         self.schedule = optimizers.schedule(run, self.optimizer, task.updates_per_epoch)
         self.probe = Probe(self.optimizer, BINS)
         concludes = isinstance(task, tasks.Concluding)
@@ -237,10 +236,10 @@ class _Training:
         done = self.epoch * self.task.updates_per_epoch
         window = max(1, round(total / CURVE_POINTS))
         self.model.train()
-        batches = itertools.islice(self.task.batches(self.epoch), self.batch, None)
-        for number, batch in enumerate(batches, self.batch + 1):
+        batches = itertools.islice(self._batches(), self.batch, None)
+        for number, (batch, weight) in enumerate(batches, self.batch + 1):
             self._save_in_time()
-            self.losses.append(self._update_in_view(batch, done + number))
+            self.losses.append(self._update_in_view(batch, weight, done + number))
             self.batch = number
             self.started = self.started or time.monotonic()
             if len(self.losses) < window and number < self.task.updates_per_epoch:
@@ -258,20 +257,27 @@ class _Training:
             self.losses = []
         self.metrics["train_loss"] = sum(self.epoch_losses) / len(self.epoch_losses)
 
-    def _update_in_view(self, batch: tasks.Batch, number: int) -> Tensor:
+    def _batches(self) -> Iterator[tuple[tasks.Batch, float]]:
+        """The epoch's batches, or this process's parts of them, with their weights."""
+        if self.group.size == 1:
+            return ((batch, 1.0) for batch in self.task.batches(self.epoch))
+        assert isinstance(self.task, tasks.Divisible)
+        return self.task.parts(self.epoch, self.group.rank, self.group.size)
+
+    def _update_in_view(self, batch: tasks.Batch, weight: float, number: int) -> Tensor:
         """An update, with its histograms where they are asked for."""
         if number not in self.run.probes:
-            return self._update(batch)
+            return self._update(batch, weight)
         losses: list[Tensor] = []
-        reading = self.probe.watch(lambda: losses.append(self._update(batch)))
+        reading = self.probe.watch(lambda: losses.append(self._update(batch, weight)))
         for quantity in ("gradient", "update", "adaptive_rate"):
             histogram = getattr(reading, quantity)
             if histogram is not None:
                 self.curves += [(number, quantity, *point) for point in _points(histogram)]
         return losses[0]
 
-    def _update(self, batch: tasks.Batch) -> Tensor:
-        loss = self.learn(batch)
+    def _update(self, batch: tasks.Batch, weight: float) -> Tensor:
+        loss = self.replay(batch) if self.replay else self._gradients(batch, weight)
         if not self.steps_in_graph:
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -283,23 +289,15 @@ class _Training:
         self.optimizer.step()
         return loss
 
-    def _gradients(self, batch: tasks.Batch) -> Tensor:
+    def _gradients(self, batch: tasks.Batch, weight: float = 1.0) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with self._precision():
-            loss = self._loss(batch)
+            loss = self.loss(self.network, batch) * weight
         torch.autograd.backward(self.scaler.scale(loss))
         if self.run.clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.clip)
         return self.group.mean(loss.detach())
-
-    def _loss(self, batch: tasks.Batch) -> Tensor:
-        """The loss, or what this process has to give to its mean over the processes."""
-        if self.group.size == 1:
-            return self.loss(self.model, batch)
-        assert isinstance(self.task, tasks.TensorBatches)
-        part, weight = self.group.part(batch, self.task.batch_dim)
-        return self.loss(self.network, part) * weight
 
     def _rate(self, update: int) -> float:
         """The learning rate of an update; the optimizer's own may be on the device."""
@@ -468,7 +466,7 @@ def follow(device: str, data_root: Path, compiled: bool = False) -> None:
 def _group_for(task: tasks.Training, compiled: bool) -> Group:
     """The processes that share a run of this task."""
     processes = group.current()
-    if processes.size > 1 and not isinstance(task, tasks.TensorBatches):
+    if processes.size > 1 and not isinstance(task, tasks.Divisible):
         raise UserError("a run of this task cannot be shared; start it without torchrun")
     if processes.size > 1 and compiled:
         raise UserError("a run that processes share is not compiled; leave out --compile")
@@ -494,4 +492,4 @@ def _points(histogram: Histogram) -> Iterator[tuple[str, float]]:
 
 def _replays(task: tasks.Training, device: torch.device) -> bool:
     """Whether an update can be recorded and replayed."""
-    return device.type == "cuda" and isinstance(task, tasks.TensorBatches)
+    return device.type == "cuda" and isinstance(task, tasks.Repeating)

@@ -20,7 +20,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from experiments.errors import UserError
 from experiments.spec import Run
 
 Value = TypeVar("Value")
@@ -53,24 +52,6 @@ class Group:
         """Tell the others, which `follow`, what is next; None sends them home."""
         if self.leads:
             self.agreed(run)
-
-    def part(self, batch: Tensor, dim: int) -> tuple[Tensor, float]:
-        """A process's part of a batch, and what its mean weighs in the mean over the processes.
-
-        Raises
-        ------
-        UserError
-            If there are more processes than samples.
-        """
-        if self.size == 1:
-            return batch, 1.0
-        whole = batch.shape[dim]
-        if whole < self.size:
-            raise UserError(
-                f"a batch of {whole} cannot be shared by {self.size} processes; start fewer"
-            )
-        part = batch.tensor_split(self.size, dim)[self.rank]
-        return part, part.shape[dim] * self.size / whole
 
     def shared(self, model: nn.Module) -> nn.Module:
         """The model, made to average its gradients and to share its batch-norm statistics."""

@@ -18,7 +18,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from experiments.errors import UserError
 from experiments.radam_variants import KahanRAdam, RAdamFirst, RoundedMomentsRAdam
 from experiments.spec import Optim, Run
-from radam_core import RAdam, schedules
+from radam_core import RAdam, factors, schedules
 from radam_core.delayed_adam import DelayedAdam
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -57,7 +57,7 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
     elif optim.weight_decay:
         raise UserError(
             f"{optim.name} takes no weight_decay, and {optim.weight_decay:g} is asked for; ask "
-            "for 0"
+            "for weight_decay 0"
         )
     lr: float | Tensor = optim.lr
     if capturable:  # a graph reads the rate where it lies, and cannot be told a new number
@@ -70,6 +70,11 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
     for group in optimizer.param_groups:
         group["initial_lr"] = optim.lr  # a schedule multiplies numbers, on the host
     return optimizer
+
+
+def is_capturable(optim: Optim) -> bool:
+    """Whether its step can be part of a CUDA graph, which would repeat what was drawn by chance."""
+    return optim.name in CAPTURABLE and dict(optim.options).get("rounding") != "stochastic"
 
 
 def _takes(constructor: Callable[..., Any], name: str) -> bool:
@@ -121,23 +126,23 @@ def schedule(run: Run, optimizer: Optimizer, updates_per_epoch: int) -> schedule
     UserError
         If there is no factor of a name, or it refuses the arguments.
     """
-    factors: list[schedules.Factor] = []
+    chosen: list[factors.Factor] = []
     for spec in run.schedule:
         scale = updates_per_epoch if spec.unit == "epoch" else 1
         arguments = {key: _in_updates(key, value, scale) for key, value in spec.options}
         try:
             factor = _factor(spec.name)(**arguments)
             delay = round(spec.delay * scale)
-            factors.append(schedules.Delayed(factor, delay) if delay else factor)
+            chosen.append(factors.Delayed(factor, delay) if delay else factor)
         except (TypeError, ValueError) as error:
             raise UserError(f"{spec.name} refuses its arguments: {error}") from error
-    return schedules.Schedule(optimizer, *factors)
+    return schedules.Schedule(optimizer, *chosen)
 
 
-def _factor(name: str) -> type[schedules.Factor]:
-    factor = getattr(schedules, name, None)
-    if not (inspect.isclass(factor) and issubclass(factor, schedules.Factor)):
-        raise UserError(f"radam_core.schedules has no factor {name!r}")
+def _factor(name: str) -> type[factors.Factor]:
+    factor = getattr(factors, name, None)
+    if not (inspect.isclass(factor) and issubclass(factor, factors.Factor)):
+        raise UserError(f"radam_core.factors has no factor {name!r}")
     return factor
 
 

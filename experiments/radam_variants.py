@@ -66,6 +66,8 @@ class KahanRAdam(RAdam):
         As for RAdam; the moments are of `state_dtype` or of the weight's type.
     """
 
+    _state_names = RAdam._state_names | {"remainder"}
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Update the parameters; a closure computes the gradients anew and returns the loss."""

@@ -7,10 +7,12 @@ and on near-black, so that one file serves a page in light and in dark.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,6 +44,11 @@ def colours(names: Iterable[str]) -> dict[str, str]:
     """A colour for every name: an optimizer's own where it has one."""
     spare = itertools.cycle(SPARE)
     return {name: COLOURS[name] if name in COLOURS else next(spare) for name in names}
+
+
+def in_order(count: int) -> list[Any]:
+    """Colours for so many series that have an order."""
+    return list(sns.color_palette(SEQUENCE, count))
 
 
 def use() -> None:
@@ -85,6 +92,29 @@ def panels(
     figure = Figure(figsize=(WIDTH, rows * height))
     axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     return figure, list(axes.flat)
+
+
+def lines(
+    panel: Axes,
+    values: pd.DataFrame,
+    x: str,
+    y: str,
+    hue: str,
+    colours: Mapping[str, Any],
+    **how: Any,
+) -> None:
+    """A line for each colour's name in the column `hue`: the mean, band from lowest to highest."""
+    sns.lineplot(
+        values,
+        x=x,
+        y=y,
+        hue=hue,
+        hue_order=list(colours),
+        palette=dict(colours),
+        errorbar=lambda values: (values.min(), values.max()),
+        ax=panel,
+        **how,
+    )
 
 
 def blank(words: str) -> Figure:

@@ -31,6 +31,11 @@ class Records:
     runs: pd.DataFrame
     curves: pd.DataFrame
 
+    def where(self, chosen: pd.Series) -> Records:
+        """The runs of which something is true, with their curves."""
+        runs = self.runs[chosen]
+        return Records(runs, self.curves[self.curves["run_id"].isin(runs["run_id"])])
+
 
 @dataclass(frozen=True)
 class Part:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from radam_core._paths import Batch
 from radam_core.algorithm import Conventions, Hyperparameters, vanishes
+from radam_core.rectification import STIRLING
 
 
 class DeviceUpdate(NamedTuple):
@@ -60,9 +61,12 @@ def exact_variance(rho: Tensor) -> Tensor:
     """Eq. 2 as `rectification.exact_variance` has it, for rho > 2."""
     z = rho / 2 - 1
     by_gamma = torch.log(z) + 2 * (torch.lgamma(z + 0.5) - torch.lgamma(z + 1))
-    # The difference of large log-gammas cancels: from z = 20 on Stirling's series has 13 digits.
+    # The difference of large log-gammas cancels: from z = 20 on Stirling's series has all digits.
     w = 1 / (z * z)
-    by_series = (-1 / 4 + w * (1 / 96 + w * (-1 / 320 + w * 17 / 7168))) / z
+    by_series = torch.zeros_like(z)
+    for coefficient in STIRLING:
+        by_series = coefficient + w * by_series
+    by_series /= z
     return rho / (rho - 2) * -torch.expm1(torch.where(z < 20, by_gamma, by_series))
 
 

@@ -36,14 +36,15 @@ _EXCLUSIVE = (
 
 
 def resolved(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a group's options and fill those that its variant decides.
+    """Check a group's options and put those that its variant decides in the variant's place.
 
     Raises
     ------
     ValueError
         If one is out of range or unknown, or if two exclude each other.
     """
-    variant = options["variant"]
+    options = dict(options)
+    variant = options.pop("variant", "paper")  # a group that is resolved already has none
     if variant not in VARIANTS:
         known = ", ".join(map(repr, VARIANTS))
         raise ValueError(f"unknown variant {variant!r}: use one of {known}")

@@ -9,6 +9,9 @@ from radam_core._paths import Batch
 
 NARROW = (torch.bfloat16, torch.float16)
 
+AT_ONCE = 2**22
+"""So many elements are wide at once, or those of one parameter if that has more."""
+
 Apply = Callable[[Batch], None]
 
 
@@ -48,16 +51,19 @@ def apply_in_its_type(batch: Batch, apply: Apply, seed: int | None = None) -> No
 
 
 def _apply_wide(batch: Batch, apply: Apply, seed: int | None) -> None:
-    """Tensor by tensor, so that the memory for the wide copies is that of the largest one."""
-    for i, (p, g, m, v, step) in enumerate(zip(*batch, strict=True)):
-        wide = p.float()
-        apply(Batch.of(wide, g.float(), m, v, step))
-        if seed is not None and p.dtype == torch.bfloat16:
-            wide = round_stochastically(wide, seed * 1_000_003 + i)
-        p.copy_(wide)
+    """Part by part, so that the wide copies take little memory."""
+    for number, part in enumerate(batch.parts(AT_ONCE)):
+        wide = [p.float() for p in part.params]
+        apply(part._replace(params=wide, grads=[g.float() for g in part.grads]))
+        if seed is not None and part.params[0].dtype == torch.bfloat16:
+            chance = torch.Generator(wide[0].device).manual_seed(
+                (seed * 1_000_003 + number) % 2**63
+            )
+            wide = [round_stochastically(p, chance) for p in wide]
+        torch._foreach_copy_(part.params, wide)
 
 
-def round_stochastically(x: Tensor, seed: int) -> Tensor:
+def round_stochastically(x: Tensor, chance: torch.Generator) -> Tensor:
     """Round to bfloat16, up or down at random, such that the mean is the number itself.
 
     bfloat16 is the upper half of a single-precision number; adding a random lower half carries
@@ -67,15 +73,17 @@ def round_stochastically(x: Tensor, seed: int) -> Tensor:
     ----------
     x : Tensor
         Numbers in single precision, of any shape.
-    seed : int
-        Determines the random bits; torch's own generators are left as they were.
+    chance : torch.Generator
+        Where the random bits come from, on the device of ``x``.
 
     Returns
     -------
     Tensor
         In single precision, of the shape of ``x``: numbers that bfloat16 holds.
     """
-    generator = torch.Generator(device=x.device).manual_seed(seed % 2**63)
-    noise = torch.randint(1 << 16, x.shape, dtype=torch.int32, device=x.device, generator=generator)
-    rounded = (x.view(torch.int32) + noise).bitwise_and_(-(1 << 16)).view(torch.float32)
-    return torch.where(x.isfinite(), rounded, x)
+    # Drawn as words of 64 bits, a fourth as many.
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
+    halves = words.random_(-(2**63), None, generator=chance).view(torch.int16)  # from -2^15
+    bits = halves[: x.numel()].view(x.shape).to(torch.int32).add_(1 << 15)
+    rounded = bits.add_(x.view(torch.int32)).bitwise_and_(-(1 << 16)).view(torch.float32)
+    return torch.where(x.isnan(), x, rounded, out=rounded)  # a carry may make a NaN a number

@@ -29,7 +29,7 @@ class DelayedAdam(Optimizer):
     :math:`\lambda` is decoupled and rests during the delay, too. Where the paper counts iterations
     of this method from -1999, it counts :math:`k`: the loss curve starts at the first real update.
     Its learning rate does the same when the schedule is wrapped in
-    ``radam_core.schedules.Delayed(factor, delay)``.
+    ``radam_core.factors.Delayed(factor, delay)``.
 
     Updates are counted per parameter: one whose gradients start late has its own delay.
 
@@ -108,6 +108,27 @@ class DelayedAdam(Optimizer):
         """
         _check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state dict of this class.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What ``state_dict`` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is of another kind of optimizer, or its groups do not match this one's; nothing
+            has then been changed.
+        """
+        if any("delay" not in group for group in state_dict["param_groups"]):
+            raise ValueError(
+                "this state is of another kind of optimizer, which counts its updates otherwise: "
+                "DelayedAdam takes over DelayedAdam's alone"
+            )
+        super().load_state_dict(state_dict)
 
     @overload
     def step(self, closure: None = None) -> None: ...

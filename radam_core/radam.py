@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
@@ -106,8 +107,8 @@ class RAdam(Optimizer):
     fused : bool, optional
         Update in one pass over memory, by torch's fused kernels for Adam. None, the default, does
         so wherever that is possible and ``foreach`` is not given: for real parameters on a CPU or
-        a CUDA GPU whose ``eps`` does not vanish in rounding. True insists. In single precision a
-        gradient beyond 1e18 in an early update overflows there, and not in the other ways.
+        a CUDA GPU whose ``eps`` does not vanish in rounding. True insists. The few early updates
+        are always made operation by operation.
     variant : {"paper", "authors", "authors-shipped", "torch"}
         The implementation whose conventions to follow.
     rectification : {"first-order", "exact"}, optional
@@ -204,6 +205,8 @@ class RAdam(Optimizer):
         }
         super().__init__(params, defaults)
 
+    _state_names = frozenset({"step", "exp_avg", "exp_avg_sq"})
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, whose missing options are the optimizer's.
 
@@ -218,6 +221,8 @@ class RAdam(Optimizer):
             If an option is out of range or unknown.
         """
         super().add_param_group(resolved({**self.defaults, **param_group}))
+        # torch has put the default in again, but the group's own options say what its variant is.
+        del self.param_groups[-1]["variant"]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled optimizer or, through ``load_state_dict``, a saved state."""
@@ -275,11 +280,11 @@ class RAdam(Optimizer):
         )
         for p, key in zip(ours, theirs, strict=False):  # if they differ in number, torch says so
             state = state_dict["state"].get(key, {})
-            lacking = [name for name in ("step", "exp_avg", "exp_avg_sq") if name not in state]
-            if state and lacking:
+            if state and state.keys() - {"max_exp_avg_sq"} != self._state_names:
+                has, wants = (", ".join(sorted(names)) for names in (state, self._state_names))
                 raise ValueError(
-                    f"the state of a parameter lacks {' and '.join(map(repr, lacking))}: it is of "
-                    "another kind of optimizer than RAdam, Adam or AdamW as torch has them"
+                    f"the state of a parameter holds {has}, not {wants}: it is of another kind of "
+                    "optimizer than RAdam, Adam or AdamW as torch has them"
                 )
             for name in ("exp_avg", "exp_avg_sq") if state else ():
                 moment = state[name]
@@ -334,7 +339,7 @@ class RAdam(Optimizer):
         batches = [Batch([], [], [], [], []) for _ in self.param_groups]
         for group, batch in zip(self.param_groups, batches, strict=True):
             self._init_group(group, *batch)
-        if any(grad.is_sparse for batch in batches for grad in batch.grads):
+        if any(any(map(attrgetter("is_sparse"), batch.grads)) for batch in batches):
             raise RuntimeError(
                 "RAdam needs dense gradients: make them so (sparse=False in an embedding) or use "
                 "torch.optim.SparseAdam"

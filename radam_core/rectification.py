@@ -236,6 +236,10 @@ def exact_variance(rho: float) -> float:
     return rho / (rho - 2) * -math.expm1(_log_mean_square_share(rho / 2 - 1))
 
 
+STIRLING = (691 / 90112, -31 / 9216, 17 / 7168, -1 / 320, 1 / 96, -1 / 4)
+"""The difference of two of his series, in powers of 1/z^2 times 1/z, the highest first."""
+
+
 def _log_mean_square_share(z: float) -> float:
     """D(z) = ln(E[psi]^2 / E[psi^2]) = ln(z (Gamma(z + 1/2) / Gamma(z + 1))^2), z = rho/2 - 1 > 0.
 
@@ -246,10 +250,9 @@ def _log_mean_square_share(z: float) -> float:
     while z < 10:
         log_share += math.log1p(-((2 * z + 1) ** -2))
         z += 1
-    # -1/(4z) + 1/(96z^3) - ...: the difference of two Stirling series; the remainder < 3e-15 / z.
-    w = 1 / (z * z)
-    series = -31 / 9216 + w * 691 / 90112
-    for coefficient in (17 / 7168, -1 / 320, 1 / 96, -1 / 4):
+    # -1/(4z) + 1/(96z^3) - ...: the remainder < 3e-15 / z.
+    w, series = 1 / (z * z), 0.0
+    for coefficient in STIRLING:
         series = coefficient + w * series
     return log_share + series / z
 

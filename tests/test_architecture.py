@@ -19,7 +19,7 @@ ARROWS = {
     "experiments.spec": "",
     "experiments.record": "pandas filelock spec errors",
     "experiments.verdict": "pandas scipy",
-    "experiments.style": "matplotlib seaborn errors",
+    "experiments.style": "pandas matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
     "experiments.artifact": "pandas matplotlib spec verdict record errors",
     "experiments.yours": "spec errors artifact",

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radam_core.delayed_adam import DelayedAdam
-from radam_core.schedules import Delayed, LinearDecay, Schedule
+from radam_core.factors import Delayed, LinearDecay
+from radam_core.schedules import Schedule
 
 Array = npt.NDArray[np.float64]
 
@@ -269,6 +270,17 @@ def test_resume_is_bit_equal(stop: int) -> None:
     second.run(stop, 12)
     assert torch.equal(second.weights(), whole.weights())
     assert not torch.equal(whole.weights(), Quadratic().weights())
+
+
+def test_the_state_of_another_optimizer_is_refused() -> None:
+    p = torch.nn.Parameter(torch.ones(2))
+    p.grad = torch.ones(2)
+    adam = torch.optim.Adam([p], lr=0.5)
+    adam.step()
+    optimizer = DelayedAdam([p])
+    with pytest.raises(ValueError, match="of another kind of optimizer"):
+        optimizer.load_state_dict(adam.state_dict())
+    assert optimizer.param_groups[0]["lr"] == 1e-3
 
 
 def test_a_copy_trains_on_its_own() -> None:

@@ -18,7 +18,7 @@ from experiments.engine import Paused, execute
 from experiments.errors import UserError
 from experiments.record import Result
 from experiments.spec import Optim, Run, Schedule, options
-from radam_core import schedules
+from radam_core import factors
 
 
 class Stopped(Exception):
@@ -115,9 +115,9 @@ def test_a_long_epoch_has_checkpoints_and_a_short_one_no_more_than_its_last(
     monkeypatch.setattr(engine, "_write_checkpoint", note)
     update = engine._Training._update
 
-    def slow(self: Any, batch: object) -> Tensor:
+    def slow(self: Any, *batch: object) -> Tensor:
         now[0] += 1.0
-        return update(self, batch)
+        return update(self, *batch)
 
     monkeypatch.setattr(engine._Training, "_update", slow)
     execute(dataclasses.replace(tiny, epochs=2), checkpoint=tmp_path / "run.pt", every=4.0)
@@ -394,16 +394,16 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
 
 
 def test_durations_are_in_epochs_where_the_spec_says_so(tiny: Run) -> None:
-    factors = (
+    specs = (
         Schedule("LinearWarmup", options(steps=0.5), unit="epoch"),
         Schedule("StepDecay", options(milestones=(1, 2), gamma=0.5), unit="epoch"),
         Schedule("LinearDecay", options(total=40), unit="update"),
     )
-    run = dataclasses.replace(tiny, schedule=factors)
+    run = dataclasses.replace(tiny, schedule=specs)
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = optimizers.build(run.optim, [parameter])
     schedule = optimizers.schedule(run, optimizer, updates_per_epoch=10)
-    expected = (schedules.LinearWarmup(5), schedules.StepDecay((10, 20), 0.5))
+    expected = (factors.LinearWarmup(5), factors.StepDecay((10, 20), 0.5))
     for t in range(1, 30):
         rate = 0.03 * math.prod(factor(t) for factor in expected) * (1 - (t - 1) / 40)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
@@ -415,9 +415,9 @@ def test_every_duration_of_a_factor_is_known_to_be_one() -> None:
     """A factor's counts are its integers; one left out would stay in updates in silence."""
     found = {
         field.name
-        for factor in vars(schedules).values()
+        for factor in vars(factors).values()
         if isinstance(factor, type) and dataclasses.is_dataclass(factor)
-        if factor is not schedules.Delayed  # it wraps a factor, which no spec can hold
+        if factor is not factors.Delayed  # it wraps a factor, which no spec can hold
         for field in dataclasses.fields(factor)
         if "int" in str(field.type)
     }

@@ -17,6 +17,7 @@ from experiments.errors import UserError
 from experiments.group import Group
 from experiments.record import Store
 from experiments.spec import Run, options
+from experiments.tasks._parts import part
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -48,8 +49,8 @@ def execute_twice(run, **places):
     return execute(run, **places, every=0.0)
 
 
-def update_and_die(training, batch):
-    loss = update(training, batch)
+def update_and_die(training, batch, weight):
+    loss = update(training, batch, weight)
     if group.current().leads and training.run == runs[-1] and training.schedule.t == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
     return loss
@@ -154,10 +155,9 @@ def test_what_cannot_be_shared_is_a_sentence(
 
 
 def test_a_process_by_itself_shares_nothing() -> None:
-    alone, batch = Group(), torch.zeros(2, 7)
+    alone = Group()
     assert alone.leads
     assert alone.agreed("its own") == "its own"
-    assert alone.part(batch, 1) == (batch, 1.0)
     model = torch.nn.BatchNorm2d(3)
     assert alone.shared(model) is model
 
@@ -165,11 +165,11 @@ def test_a_process_by_itself_shares_nothing() -> None:
 @pytest.mark.parametrize("size", [2, 3, 7])
 def test_the_parts_are_the_batch_and_weigh_as_much(size: int) -> None:
     batch = torch.arange(14).view(2, 7)
-    parts, weights = zip(*(Group(rank, size).part(batch, 1) for rank in range(size)), strict=True)
+    parts, weights = zip(*(part(batch, rank, size, 1) for rank in range(size)), strict=True)
     assert torch.equal(torch.cat(parts, dim=1), batch)
     assert sum(weights) == pytest.approx(size)
-    means = [part[0].float().mean() for part in parts]
+    means = [one[0].float().mean() for one in parts]
     mean = sum(mean * weight for mean, weight in zip(means, weights, strict=True)) / size
     assert mean.item() == pytest.approx(3.0)
     with pytest.raises(UserError, match="a batch of 7 cannot be shared by 8 processes"):
-        Group(0, 8).part(batch, 1)
+        part(batch, 0, 8, 1)

@@ -264,6 +264,21 @@ def test_files_are_read_in_an_order_and_in_parts_of_the_seed_and_the_epoch(root:
     assert not torch.equal(plain[1], images)
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_the_parts_of_several_processes_are_the_batches(root: Path, in_memory: bool) -> None:
+    """With the same cuts of the same images, and a mean loss that is the batch's."""
+    task = task_of(run_on(in_memory=in_memory), root)
+    assert isinstance(task, tasks.Divisible)
+    torch.manual_seed(0)
+    model = task.model().eval()  # without batch-norm statistics of the parts
+    of_parts = [list(task.parts(1, rank, 2)) for rank in range(2)]
+    for batch, *parts in zip(task.batches(1), *of_parts, strict=True):
+        losses = [task.loss(model, part) * weight for part, weight in parts]
+        assert losses[0] != losses[1]
+        mean = torch.stack(losses).mean().item()
+        assert mean == pytest.approx(task.loss(model, batch).item(), rel=1e-5)
+
+
 def test_a_file_of_the_training_set_is_held_out_or_trained_on(root: Path) -> None:
     task = task_of(run_on(in_memory=False), root)
     assert isinstance(task, imagenet.FromFiles)

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -226,7 +227,7 @@ def test_it_takes_over_trainings_of_torch(
     group = ours.param_groups[0]
     assert (group["lr"], group["weight_decay"]) == (0.02, 0.1)
     assert group["decoupled_weight_decay"] is (theirs is torch.optim.AdamW)
-    assert (group["variant"], group["threshold"]) == ("paper", 4)
+    assert ("variant" not in group, group["threshold"]) == (True, 4)
     assert ours.rectification_state()[0].t == 20
     # What RAdam goes on to do from there is what torch's would.
     twin = torch.optim.RAdam(twins, **{k: group[k] for k in ("lr", "weight_decay")})
@@ -273,14 +274,24 @@ def test_amsgrad_is_not_taken_over() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.5
 
 
-def test_the_state_of_another_kind_of_optimizer_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("make", "holds"),
+    [
+        (lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9), "momentum_buffer"),
+        (torch.optim.NAdam, "exp_avg, exp_avg_sq, mu_product, step"),
+        (torch.optim.Adamax, "exp_avg, exp_inf, step"),
+    ],
+)
+def test_the_state_of_another_kind_of_optimizer_is_refused(
+    make: Callable[..., torch.optim.Optimizer], holds: str
+) -> None:
     params = tensors()
-    sgd = torch.optim.SGD(params, lr=0.1, momentum=0.9)
+    other = make(params)
     give_gradients(params, START)
-    sgd.step()
+    other.step()
     ours = RAdam(params)
-    with pytest.raises(ValueError, match="lacks 'step' and 'exp_avg' and 'exp_avg_sq'"):
-        ours.load_state_dict(sgd.state_dict())
+    with pytest.raises(ValueError, match=f"holds {holds}, not exp_avg, exp_avg_sq, step"):
+        ours.load_state_dict(other.state_dict())
     assert not ours.state
 
 

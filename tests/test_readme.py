@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from experiments import report
-from experiments.artifact import artifacts, verdicts
+from experiments.artifact import artifacts, find, verdicts
 from experiments.errors import UserError
+from experiments.record import Store
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -37,6 +38,16 @@ def test_its_picture_and_links_are_there() -> None:
     for target in text.split("](")[1:]:
         address = target.partition(")")[0]
         assert address.startswith("https://") or (README.parent / address).exists()
+
+
+def test_the_time_that_it_names_is_that_of_the_records() -> None:
+    (said,) = (line for line in README.read_text().splitlines() if "run fig6 --scale cpu" in line)
+    assert said.endswith("ninety minutes on two cores")
+    runs = find("fig6").at("cpu")
+    lines = Store().provenance(runs)
+    assert len(lines) == len(runs)
+    core_minutes = sum(line["wall_seconds"] * line["threads"] for line in lines) / 60
+    assert 60 < core_minutes / 2 <= 90
 
 
 @pytest.mark.parametrize("text", ["nothing", report.BEGIN, f"{report.END}\n{report.BEGIN}"])

@@ -47,7 +47,7 @@ def test_an_epoch_gives_every_training_image_once_with_its_label(
     tiny: Run, batch_size: int
 ) -> None:
     task = build(dataclasses.replace(tiny, batch_size=batch_size), augment=False)
-    sizes = [batch.shape[task.batch_dim] for batch in task.batches(0)]
+    sizes = [batch.shape[1] for batch in task.batches(0)]
     assert len(sizes) == task.updates_per_epoch == -(-80 // batch_size)
     assert sizes == [batch_size] * (80 // batch_size) + ([80 % batch_size] * (80 % batch_size > 0))
     images, labels = epoch(task, 0)

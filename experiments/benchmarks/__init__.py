@@ -13,6 +13,7 @@ __all__ = ["BENCHMARKS", "record"]
 
 BENCHMARKS: dict[str, Callable[[str], pd.DataFrame]] = {
     "step": step.benchmark,
+    "options": step.benchmark_options,
     "simulation": simulation.benchmark,
     "probes": probes.benchmark,
     "train": train.benchmark,

@@ -20,6 +20,13 @@ def compare(
     moment of the machine hits all alike; in an order of chance, for who comes next finds caches and
     threads as the one before left them.
     """
+    return tabulate(measure(contestants, device, rounds))
+
+
+def measure(
+    contestants: Mapping[str, Callable[[], object]], device: str, rounds: int = 15
+) -> dict[str, list[float]]:
+    """Seconds that each contestant took, round by round."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     order, chance = list(contestants), random.Random(0)
     for number in range(rounds + 2):
@@ -31,6 +38,11 @@ def compare(
             _wait(device)
             if number >= 2:  # the first rounds allocate and warm caches
                 seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def tabulate(seconds: Mapping[str, list[float]]) -> pd.DataFrame:
+    """Median milliseconds, and the median ratio to the first contestant with its quartiles."""
     first = next(iter(seconds.values()))
     rows = []
     for name, times in seconds.items():

@@ -1,23 +1,32 @@
-"""The time of one optimizer step, against torch's optimizers, other RAdams, and the memory."""
+"""The time of one optimizer step, against torch's optimizers, other RAdams, and the memory.
+
+And what the options of RAdam cost.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.models import resnet18
 
-from experiments.benchmarks._timing import compare
+from experiments.benchmarks._timing import measure, tabulate
 from experiments.tasks._resnet import ResNet
 from radam_core import RAdam
 
 Shapes = list[torch.Size]
 Make = Callable[..., torch.optim.Optimizer]
+Build = Callable[[], Callable[[], object]]
+"""Makes a step, with parameters of its own."""
+ROUNDS = 25
+"""How often each build of the contestants is timed."""
 
 
 def _shapes_of(network: torch.nn.Module) -> Shapes:
@@ -46,6 +55,23 @@ TORCHS: dict[str, Make] = {
     "torch.optim.RAdam (loop)": functools.partial(torch.optim.RAdam, foreach=False),
     "torch.optim.AdamW (fused)": functools.partial(torch.optim.AdamW, fused=True),
 }
+OPTIONS: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
+    "radam_core.RAdam": (torch.float32, {}),
+    'rectification="exact"': (torch.float32, {"rectification": "exact"}),
+    "foreach=True": (torch.float32, {"foreach": True}),
+    "foreach=False": (torch.float32, {"foreach": False}),
+    "eps=0": (torch.float32, {"eps": 0.0}),
+    "capturable=True": (torch.float32, {"capturable": True}),
+    "bfloat16": (torch.bfloat16, {}),
+    "bfloat16, moments in float32": (torch.bfloat16, {"state_dtype": torch.float32}),
+    "bfloat16, stochastic rounding": (
+        torch.bfloat16,
+        {"state_dtype": torch.float32, "rounding": "stochastic"},
+    ),
+    "float16": (torch.float16, {}),
+    "float16, moments in float32": (torch.float16, {"state_dtype": torch.float32}),
+}
+"""By name: the type of the parameters, and the arguments."""
 PEERS = {
     "torch_optimizer": ("torch_optimizer", "RAdam"),
     "timm": ("timm.optim.radam", "RAdamLegacy"),
@@ -58,49 +84,83 @@ MEMORY = "moving the bytes"
 def benchmark(device: str = "cpu") -> pd.DataFrame:
     """Median milliseconds a step for every workload, and the ratio to ours within a round."""
     workloads = WORKLOADS | (ON_A_GPU if torch.device(device).type == "cuda" else {})
+    return _compared(
+        {name: dict(_contestants(of(), device)) for name, of in workloads.items()}, device
+    )
+
+
+def benchmark_options(device: str = "cpu") -> pd.DataFrame:
+    """Median milliseconds a step with each option, and the ratio to the default."""
+    workloads = ("ResNet-20: 65 tensors, 0.27 M", "ResNet-18: 62 tensors, 11.7 M")
+    return _compared(
+        {name: dict(_options(WORKLOADS[name](), device)) for name in workloads}, device
+    )
+
+
+def _compared(workloads: Mapping[str, Mapping[str, Build]], device: str) -> pd.DataFrame:
+    """All that are built for a workload, against each other.
+
+    They are built several times, in an order of chance: where in memory one comes to lie shows in
+    its time.
+    """
     tables = []
-    for name, shapes in workloads.items():
-        table = compare(dict(_contestants(shapes(), device)), device, rounds=_rounds(shapes()))
-        table.insert(0, "parameters", name)
+    for workload, builds in workloads.items():
+        seconds: dict[str, list[float]] = {name: [] for name in builds}
+        for chance in map(random.Random, range(4)):
+            names = chance.sample(list(builds), len(builds))
+            contestants = {name: builds[name]() for name in names}
+            for name, times in measure(contestants, device, ROUNDS).items():
+                seconds[name] += times
+        table = tabulate(seconds)
+        table.insert(0, "parameters", workload)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def _rounds(shapes: Shapes) -> int:
-    """More of them where a step is short."""
-    return 25 if sum(shape.numel() for shape in shapes) > 5e6 else 101
-
-
-def _contestants(shapes: Shapes, device: str) -> Iterator[tuple[str, Callable[[], object]]]:
+def _contestants(shapes: Shapes, device: str) -> Iterator[tuple[str, Build]]:
     peers = {
         f"{package}.{name}": getattr(importlib.import_module(module), name)
         for package, (module, name) in PEERS.items()
         if importlib.util.find_spec(package)
     }
     for name, make in (OURS | TORCHS | peers).items():
-        yield name, make(_parameters(shapes, device)).step
+        yield name, functools.partial(_step, make, shapes, device)
     if torch.device(device).type == "cuda":
         for name, make in {
             "radam_core.RAdam": RAdam,
             "torch.optim.RAdam": torch.optim.RAdam,
         }.items():
-            yield f"{name} (CUDA graph)", _captured(make, _parameters(shapes, device))
-    yield MEMORY, _memory(shapes, device)
+            yield f"{name} (CUDA graph)", functools.partial(_captured, make, shapes, device)
+    yield MEMORY, functools.partial(_memory, shapes, device)
 
 
-def _parameters(shapes: Shapes, device: str) -> list[Tensor]:
+def _options(shapes: Shapes, device: str) -> Iterator[tuple[str, Build]]:
+    for name, (dtype, arguments) in OPTIONS.items():
+        make = functools.partial(RAdam, **arguments)
+        yield name, functools.partial(_step, make, shapes, device, dtype)
+
+
+def _step(
+    make: Make, shapes: Shapes, device: str, dtype: torch.dtype = torch.float32
+) -> Callable[[], object]:
+    return make(_parameters(shapes, device, dtype)).step
+
+
+def _parameters(shapes: Shapes, device: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     generator = torch.Generator(device).manual_seed(0)
     parameters = []
     for shape in shapes:
-        parameter = torch.randn(shape, device=device, generator=generator).requires_grad_()
-        parameter.grad = torch.randn(shape, device=device, generator=generator)
+        parameter, grad = (
+            torch.randn(shape, device=device, generator=generator).to(dtype) for _ in range(2)
+        )
+        parameter.requires_grad_().grad = grad
         parameters.append(parameter)
     return parameters
 
 
-def _captured(make: Make, parameters: list[Tensor]) -> Callable[[], object]:
+def _captured(make: Make, shapes: Shapes, device: str) -> Callable[[], object]:
     """An optimizer's step as a CUDA graph."""
-    optimizer = make(parameters, capturable=True)
+    optimizer = make(_parameters(shapes, device), capturable=True)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

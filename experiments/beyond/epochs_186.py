@@ -28,8 +28,7 @@ def _runs(scale: str) -> tuple[Run, ...]:
 
 
 def _at(epochs: int, records: Records) -> Records:
-    runs = records.runs[records.runs["epochs"] == epochs]
-    return Records(runs, records.curves[records.curves["run_id"].isin(runs["run_id"])])
+    return records.where(records.runs["epochs"] == epochs)
 
 
 def _numbers(records: Records) -> list[int]:

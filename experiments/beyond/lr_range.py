@@ -13,7 +13,6 @@ import itertools
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import report, style
@@ -46,7 +45,12 @@ def width(records: Records, arm: str) -> pd.Series:
 
 
 def decades(rates: np.ndarray, accuracies: np.ndarray) -> float:
-    """How many decades of learning rates, in ascending order, are within 1 % of the best."""
+    """How many decades of learning rates, in ascending order, are within 1 % of the best.
+
+    0 where nothing was classified at any of them.
+    """
+    if not accuracies.any():
+        return 0.0
     points = zip(np.log10(rates), accuracies - SHARE * accuracies.max(), strict=True)
     total = 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
@@ -103,18 +107,10 @@ def draw(records: Records) -> Figure:
     """Test accuracy of the last epoch by learning rate; mean over seeds, band lowest to highest."""
     arms = names(records.runs)
     runs = pd.concat([of_arm(records.runs, arm) for arm in arms])
+    runs = runs.assign(optimizer=runs["optimizer"].map(arms))
+    colours = style.colours(arms.values())
     figure, (panel,) = style.panels(1)
-    sns.lineplot(
-        runs.assign(optimizer=runs["optimizer"].map(arms)),
-        x="lr",
-        y="test_accuracy",
-        hue="optimizer",
-        hue_order=list(arms.values()),
-        palette=style.colours(arms.values()),
-        errorbar=lambda values: (values.min(), values.max()),
-        marker="o",
-        ax=panel,
-    )
+    style.lines(panel, runs, "lr", "test_accuracy", "optimizer", colours, marker="o")
     panel.set(xscale="log", xlabel="learning rate", ylabel="test accuracy (%)")
     panel.legend(title=None)
     return figure

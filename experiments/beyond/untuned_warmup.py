@@ -8,12 +8,11 @@ SGD.
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from experiments.artifact import Artifact
 from experiments.paper._cifar10 import DEVIATIONS
-from experiments.paper._classifiers import ADAM, draw_accuracy, lead, tabulate_accuracy
-from experiments.paper._warmup import against_radam, by_warmup, deviations, names
+from experiments.paper._classifiers import ADAM, lead
+from experiments.paper._warmup import against_radam, by_warmup, deviations, draw, tabulate
 from experiments.spec import SCALES, Schedule, options
 from experiments.verdict import Claim, Part, Records
 
@@ -69,18 +68,6 @@ CLAIMS = (
         ),
     ),
 )
-
-
-def draw(records: Records) -> Figure:
-    """A panel an arm."""
-    records = by_warmup(records)
-    return draw_accuracy(records, names(records.runs), columns=3)
-
-
-def tabulate(records: Records) -> pd.DataFrame:
-    """Test accuracy by arm and learning rate."""
-    records = by_warmup(records)
-    return tabulate_accuracy(records, names(records.runs))
 
 
 ARTIFACT = Artifact(

@@ -10,10 +10,10 @@ import functools
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
+from experiments.artifact import Deviation
 from experiments.spec import Optim, options
 from experiments.verdict import Claim, Part, Records
 
@@ -23,6 +23,12 @@ RADAM = Optim("radam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.
 ARMS = (SGD, ADAM, RADAM)
 EPOCHS = {"test_accuracy": "last epoch", "best_epoch": "best epoch"}
 ACCURACIES = ["validation_accuracy", "test_accuracy"]
+PRECISION = Deviation(
+    "precision",
+    "float32",
+    "bfloat16 arithmetic is faster; weights, state and update stay in float32, and what it "
+    "changes is measured: see fast-path",
+)
 
 
 def names(runs: pd.DataFrame) -> dict[str, str]:
@@ -62,9 +68,17 @@ def lead(records: Records, arm: str, rival: str) -> pd.Series:
 
 
 def spread(runs: pd.DataFrame, arm: str) -> pd.Series:
-    """Highest minus lowest test accuracy over the learning rates, in points, by seed."""
+    """Highest minus lowest test accuracy over the learning rates, in points, by seed.
+
+    A seed of an arm that diverged at every learning rate has none: 0 would be the best there is.
+    """
     accuracy = of_arm(runs, arm).groupby("seed")["test_accuracy"]
-    return accuracy.max() - accuracy.min()
+    return (accuracy.max() - accuracy.min()).where(accuracy.max() > 0)
+
+
+def narrower(records: Records, arm: str, rival: str) -> pd.Series:
+    """A rival's spread of test accuracy minus an arm's, in points, by seed."""
+    return spread(records.runs, rival) - spread(records.runs, arm)
 
 
 def against(artifact: str, arm: str, text: str, parts: Iterable[Part]) -> tuple[Claim, ...]:
@@ -90,6 +104,19 @@ def epochs(curves: pd.DataFrame) -> pd.Series:
     return curves["step"] / updates
 
 
+def training_loss(curves: pd.DataFrame, *keys: str) -> pd.Series:
+    """The training loss in nats, averaged over the updates of every group of `keys`.
+
+    A point of the curve is a mean over the updates since the point before it.
+    """
+    train = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
+    train = train.sort_values(["run_id", "step"])
+    updates = train.groupby("run_id")["step"].diff().fillna(train["step"])
+    train = train.assign(updates=updates, total=updates * train["value"])
+    sums = train.groupby(list(keys))[["total", "updates"]].sum()
+    return (sums["total"] / sums["updates"]).rename("value")
+
+
 def draw_accuracy(records: Records, arms: Mapping[str, str], columns: int) -> Figure:
     """A panel an arm, test accuracy by epoch: mean over seeds, band from lowest to highest.
 
@@ -98,24 +125,17 @@ def draw_accuracy(records: Records, arms: Mapping[str, str], columns: int) -> Fi
     curves = records.curves
     tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
     tests = tests.assign(epoch=epochs(tests))
-    rates = sorted(tests["lr"].unique(), reverse=True)
+    rates = [f"{rate:g}" for rate in sorted(tests["lr"].unique(), reverse=True)]
+    colours = dict(zip(rates, style.in_order(len(rates)), strict=True))
+    tests = tests.assign(rate=tests["lr"].map("{:g}".format))
     rows = -(-len(arms) // columns)
     figure, axes = style.panels(columns, sharey=True, rows=rows)
     for surplus in axes[len(arms) :]:
         surplus.remove()
     axes = axes[: len(arms)]
     for panel, (arm, title) in zip(axes, arms.items(), strict=True):
-        sns.lineplot(
-            tests[tests["optimizer"] == arm],
-            x="epoch",
-            y="value",
-            hue=tests["lr"].map("{:g}".format),
-            hue_order=[f"{rate:g}" for rate in rates],
-            palette=style.SEQUENCE,
-            errorbar=lambda values: (values.min(), values.max()),
-            legend="full" if panel is axes[-1] else False,
-            ax=panel,
-        )
+        of_arm, last = tests[tests["optimizer"] == arm], panel is axes[-1]
+        style.lines(panel, of_arm, "epoch", "value", "rate", colours, legend=last)
         panel.set(title=title, xlabel="epoch", ylabel="test accuracy (%)")
     axes[-1].legend(title="learning rate", loc="lower right")
     return figure
@@ -159,6 +179,11 @@ def tabulate_best(records: Records, arms: Mapping[str, str]) -> pd.DataFrame:
         }
         rows[name] = {"learning rate": f"{rate:g}", **cells, "seeds": str(len(chosen))}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
+
+
+def tabulate(records: Records) -> pd.DataFrame:
+    """Test accuracy by optimizer."""
+    return tabulate_best(records, names(records.runs))
 
 
 def cell(runs: pd.DataFrame, column: str) -> str:

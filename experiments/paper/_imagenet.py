@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from experiments.paper._cifar10 import decay
-from experiments.paper._classifiers import ARMS
+from experiments.paper._classifiers import ARMS, lead
 from experiments.spec import Run, grid, options
+from experiments.verdict import Part
 
 LEARNING_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 
@@ -15,6 +16,7 @@ PAPER = Run(
     schedule=decay(31, 61),
     epochs=90,
     batch_size=256,
+    precision="bfloat16",
     settings=options(
         data="imagenet",
         classes=1_000,
@@ -50,5 +52,19 @@ def arms(base: Run, seeds: int, rates: Iterable[float] = LEARNING_RATES) -> tupl
     """Every arm at every learning rate; seed by seed, so that whole comparisons end first."""
     return grid(base, seed=range(seeds), optim=ARMS, lr=rates)
 
+
+BETWEEN = (
+    Part(
+        "RAdam's test accuracy minus Adam's, points",
+        lambda records: lead(records, "radam", "adam"),
+        above=0.0,
+    ),
+    Part(
+        "SGD's minus RAdam's, points",
+        lambda records: lead(records, "sgd", "radam"),
+        above=0.0,
+    ),
+)
+"""What would have to be true for RAdam to test better than Adam and worse than SGD."""
 
 SMOKE_RUNS = arms(SMOKE, 1, rates=(0.1, 0.01))

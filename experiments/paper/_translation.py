@@ -202,6 +202,7 @@ DEVIATIONS = {
         Deviation("probes", "1 to 100, and up to 70,000", "a choice of those"),
     ),
     "cpu": (
+        _CORPUS,
         Deviation("width", "512", _LAPTOP),
         Deviation("feed_forward", "1,024", _LAPTOP),
         Deviation("vocabulary", "10,000", _LAPTOP),

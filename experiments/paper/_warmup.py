@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Deviation
 from experiments.paper._cifar10 import BASES, DEVIATIONS, LEARNING_RATES, SEEDS
-from experiments.paper._classifiers import ADAM, RADAM
+from experiments.paper._classifiers import ADAM, RADAM, draw_accuracy, tabulate_accuracy
 from experiments.spec import Run, Schedule, grid, options
 from experiments.verdict import Records
 
@@ -66,6 +67,18 @@ def names(runs: pd.DataFrame) -> dict[str, str]:
         optimizer, comma, kind = arm.partition(",")
         found[arm] = style.name(optimizer) + comma + kind
     return found
+
+
+def draw(records: Records) -> Figure:
+    """A panel an arm: Adam as it is, with each warmup, and RAdam."""
+    records = by_warmup(records)
+    return draw_accuracy(records, names(records.runs), columns=3)
+
+
+def tabulate(records: Records) -> pd.DataFrame:
+    """Test accuracy by arm and learning rate."""
+    records = by_warmup(records)
+    return tabulate_accuracy(records, names(records.runs))
 
 
 def deviations(scale: str, reason: str) -> tuple[Deviation, ...]:

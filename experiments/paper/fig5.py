@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments import style
 from experiments.artifact import Artifact
 from experiments.paper._cifar10 import DEVIATIONS, RUNS
-from experiments.paper._classifiers import against, at_best_lr, epochs, names
+from experiments.paper._classifiers import against, at_best_lr, epochs, names, training_loss
 from experiments.verdict import Claim, Part, Records
-
-
-def _training_loss(curves: pd.DataFrame, *keys: str) -> pd.Series:
-    """The training loss in nats, averaged over the updates of every group of `keys`.
-
-    A point of the curve is a mean over the updates since the point before it.
-    """
-    train = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
-    train = train.sort_values(["run_id", "step"])
-    updates = train.groupby("run_id")["step"].diff().fillna(train["step"])
-    train = train.assign(updates=updates, total=updates * train["value"])
-    sums = train.groupby(list(keys))[["total", "updates"]].sum()
-    return (sums["total"] / sums["updates"]).rename("value")
 
 
 def _mean_lead(records: Records, arm: str, rival: str) -> pd.Series:
     """How far an arm's training loss, averaged over the whole run, lies below a rival's, nats."""
-    means = _training_loss(records.curves, "run_id")
+    means = training_loss(records.curves, "run_id")
     one, other = (at_best_lr(records.runs, name)["run_id"].map(means) for name in (arm, rival))
     return other - one
 
@@ -90,21 +76,13 @@ def draw(records: Records) -> Figure:
     named = curves["optimizer"].map(arms)
     curves = curves.assign(epoch=np.ceil(epochs(curves)), optimizer=named)
     tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
-    train = _training_loss(curves, "run_id", "optimizer", "epoch").reset_index()
+    train = training_loss(curves, "run_id", "optimizer", "epoch").reset_index()
+    colours = style.colours(arms.values())
     figure, axes = style.panels(2)
     wanted = ((train, "training loss (nats)"), (tests, "test accuracy (%)"))
     for panel, (values, label) in zip(axes, wanted, strict=True):
-        sns.lineplot(
-            values,
-            x="epoch",
-            y="value",
-            hue="optimizer",
-            hue_order=list(arms.values()),
-            palette=style.colours(arms.values()),
-            errorbar=lambda values: (values.min(), values.max()),
-            legend=panel is axes[0],
-            ax=panel,
-        )
+        first = panel is axes[0]
+        style.lines(panel, values, "epoch", "value", "optimizer", colours, legend=first)
         panel.set(xlabel="epoch", ylabel=label)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(title=None)

@@ -14,16 +14,11 @@ from experiments.paper._classifiers import (
     against,
     draw_accuracy,
     names,
+    narrower,
     spread,
     tabulate_accuracy,
 )
 from experiments.verdict import Claim, Part, Records
-
-
-def _narrower(records: Records, arm: str, rival: str) -> pd.Series:
-    """A rival's spread of test accuracy minus an arm's, in points, by seed."""
-    return spread(records.runs, rival) - spread(records.runs, arm)
-
 
 CLAIMS = (
     Claim(
@@ -33,12 +28,12 @@ CLAIMS = (
         (
             Part(
                 "Adam's spread of test accuracy minus RAdam's, points",
-                lambda records: _narrower(records, "radam", "adam"),
+                lambda records: narrower(records, "radam", "adam"),
                 above=0.0,
             ),
             Part(
                 "SGD's minus RAdam's, points",
-                lambda records: _narrower(records, "radam", "sgd"),
+                lambda records: narrower(records, "radam", "sgd"),
                 above=0.0,
             ),
         ),
@@ -63,7 +58,7 @@ def yours(arm: str) -> tuple[Claim, ...]:
     parts = [
         Part(
             f"spread of test accuracy of {style.name(rival)} minus {style.name(arm)}'s, points",
-            functools.partial(_narrower, arm=arm, rival=rival),
+            functools.partial(narrower, arm=arm, rival=rival),
             above=0.0,
         )
         for rival in ("radam", "adam", "sgd")

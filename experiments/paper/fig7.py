@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact, Deviation
@@ -11,18 +10,17 @@ from experiments.paper._cifar10 import DEVIATIONS
 from experiments.paper._classifiers import (
     against,
     at_best_lr,
-    draw_accuracy,
     lead,
     leads,
-    tabulate_accuracy,
 )
 from experiments.paper._warmup import (
     LINEAR,
     against_radam,
     by_warmup,
     deviations,
+    draw,
     linear,
-    names,
+    tabulate,
 )
 from experiments.verdict import Claim, Part, Records
 
@@ -95,18 +93,6 @@ def yours(arm: str) -> tuple[Claim, ...]:
     parts = [part, *leads(arm, "radam", above=-0.5)]
     text = "falls at most half a point short of Adam with the best of four warmups, and of RAdam"
     return against("fig7", arm, text, parts)
-
-
-def draw(records: Records) -> Figure:
-    """A panel an arm: Adam without warmup, with each of four, and RAdam."""
-    records = by_warmup(records)
-    return draw_accuracy(records, names(records.runs), columns=3)
-
-
-def tabulate(records: Records) -> pd.DataFrame:
-    """Test accuracy by arm and learning rate."""
-    records = by_warmup(records)
-    return tabulate_accuracy(records, names(records.runs))
 
 
 ARTIFACT = Artifact(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from experiments.artifact import Artifact
 from experiments.paper._cifar10 import DEVIATIONS, RUNS
-from experiments.paper._classifiers import against, lead, leads, names, tabulate_best
-from experiments.verdict import Claim, Part, Records
+from experiments.paper._classifiers import against, lead, leads, tabulate
+from experiments.verdict import Claim, Part
 
 CLAIMS = (
     Claim(
@@ -41,11 +39,6 @@ def yours(arm: str) -> tuple[Claim, ...]:
     """The claim about another optimizer."""
     parts = leads(arm, "radam", "adam", "sgd")
     return against("table1", arm, "tests better than RAdam, Adam and SGD on CIFAR-10", parts)
-
-
-def tabulate(records: Records) -> pd.DataFrame:
-    """Test accuracy by optimizer."""
-    return tabulate_best(records, names(records.runs))
 
 
 ARTIFACT = Artifact(

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -47,14 +47,21 @@ class Training(Protocol):
 
 
 @runtime_checkable
-class TensorBatches(Protocol):
-    """A training task whose batch is one tensor, and whose loss is the mean over its samples.
+class Divisible(Protocol):
+    """A training task whose loss is a mean over samples: several processes can share a batch."""
 
-    The samples lie along the dimension `batch_dim`, and the loss does the same operations for all
-    batches of a shape. Several processes can share such a batch, and a GPU replay its update.
+    def parts(self, epoch: int, rank: int, size: int) -> Iterator[tuple[Batch, float]]:
+        """One process's part of every batch, and what its mean weighs in that over processes."""
+
+
+@runtime_checkable
+class Repeating(Protocol):
+    """A training task of which a GPU can replay an update.
+
+    A batch is one tensor, and the loss does the same operations for all batches of a shape.
     """
 
-    batch_dim: int
+    repeats: Literal[True]
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from experiments import data
 from experiments.errors import UserError
 from experiments.spec import Run
+from experiments.tasks._parts import part
 from experiments.tasks._resnet import ResNet
 
 PADDING = 4
@@ -37,7 +39,7 @@ class ImageClassification:
     only says which images are meant, and how each of them is shifted and mirrored.
     """
 
-    batch_dim = 1
+    repeats: Literal[True] = True
 
     def __init__(self, name: str, run: Run, data_root: Path, device: torch.device) -> None:
         self.run = run
@@ -96,6 +98,10 @@ class ImageClassification:
         parts = torch.split(order, self.run.batch_size)
         drawn = torch.cat([self._drawn(chosen, generator) for chosen in parts], dim=1)
         yield from torch.split(drawn.to(self.device), self.run.batch_size, dim=1)
+
+    def parts(self, epoch: int, rank: int, size: int) -> Iterator[tuple[Tensor, float]]:
+        """One process's part of every batch, and its weight."""
+        return (part(batch, rank, size, dim=1) for batch in self.batches(epoch))
 
     def _drawn(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
         shift = torch.full((2, len(chosen)), PADDING)

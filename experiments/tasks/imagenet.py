@@ -21,6 +21,7 @@ from experiments.data import image_folder
 from experiments.errors import UserError
 from experiments.spec import Run
 from experiments.tasks._images import ImageClassification, Labelled, _split
+from experiments.tasks._parts import part
 from experiments.tasks._resnet import ResNet18
 
 MEAN = (0.485, 0.456, 0.406)
@@ -107,19 +108,29 @@ class FromFiles:
 
     def batches(self, epoch: int) -> Iterator[Labelled]:
         """Every training image once, in an order of the run's seed and the epoch."""
+        return (batch for batch, _ in self.parts(epoch, 0, 1))
+
+    def parts(self, epoch: int, rank: int, size: int) -> Iterator[tuple[Labelled, float]]:
+        """One process's part of every batch, and its weight; it reads no other files."""
         seed = self.run.seed * 1_000_003 + epoch
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         samples = [self.train[index] for index in order.tolist()]
-        return self._loaded(samples, seed if self.run.setting("augment") else None)
+        wholes = torch.split(torch.arange(len(samples)), self.run.batch_size)
+        chosen, weights = zip(*(part(whole, rank, size) for whole in wholes), strict=True)
+        loaded = self._loaded(samples, chosen, seed if self.run.setting("augment") else None)
+        return zip(loaded, weights, strict=True)
 
     def _loaded(
-        self, samples: Sequence[image_folder.Sample], seed: int | None = None
+        self,
+        samples: Sequence[image_folder.Sample],
+        batches: Sequence[Tensor],
+        seed: int | None = None,
     ) -> Iterator[Labelled]:
         """Normalised images [batch, 3, side, side] and labels [batch], on the device."""
         cuda = self.device.type == "cuda"
         loader = DataLoader(
             Files(samples, self.run.setting("side"), seed),
-            self.run.batch_size,
+            batch_sampler=[batch.tolist() for batch in batches],
             num_workers=min(MOST_WORKERS, (os.cpu_count() or 1) - 1),
             pin_memory=cuda,
             generator=torch.Generator(),  # else it would draw from the global one
@@ -140,7 +151,8 @@ class FromFiles:
         values = {}
         for name, samples in self.held_out.items():
             right, loss = 0, 0.0
-            for images, labels in self._loaded(samples):
+            batches = torch.split(torch.arange(len(samples)), self.run.batch_size)
+            for images, labels in self._loaded(samples, batches):
                 logits = model(images).float()
                 right += int((logits.argmax(dim=1) == labels).sum())
                 loss += F.cross_entropy(logits, labels, reduction="sum").item()

@@ -1,0 +1,22 @@
+"""What one of several processes takes of a batch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from experiments.errors import UserError
+
+
+def part(batch: Tensor, rank: int, size: int, dim: int = 0) -> tuple[Tensor, float]:
+    """A process's part of a batch, and what its mean weighs in the mean over the processes.
+
+    Raises
+    ------
+    UserError
+        If there are more processes than samples.
+    """
+    whole = batch.shape[dim]
+    if whole < size:
+        raise UserError(f"a batch of {whole} cannot be shared by {size} processes; start fewer")
+    own = batch.tensor_split(size, dim)[rank]
+    return own, own.shape[dim] * size / whole
