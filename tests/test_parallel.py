@@ -219,7 +219,7 @@ def test_the_encoding_is_kept_under_what_it_depends_on(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     again = bpe.encoding(TEXT, 80, tmp_path)
     assert again.to_str() == first.to_str() == bpe.encoding(TEXT, 80).to_str()
-    path.write_text(bpe.encoding(TEXT, 70).to_str())
+    path.write_text(bpe.encoding(TEXT, 50).to_str())
     assert bpe.encoding(TEXT, 80, tmp_path).to_str() != first.to_str()  # it was read
     path.write_text(first.to_str()[:-100])
     assert bpe.encoding(TEXT, 80, tmp_path).to_str() == first.to_str()  # damaged, so trained anew
