@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from experiments import group, optimizers, tasks
 from experiments.errors import UserError
@@ -30,6 +31,7 @@ from experiments.machine import conditions, describe, find_device, settings
 from experiments.record import Result
 from experiments.replay import Replay
 from experiments.spec import Run
+from radam_core.probes import Histogram, LogBins, Probe
 
 Report = Callable[[int, int, float, float], None]
 """Called now and then with: updates done, updates in all, training loss, learning rate."""
@@ -37,11 +39,13 @@ Report = Callable[[int, int, float, float], None]
 Loss = Callable[[nn.Module, tasks.Batch], Tensor]
 PROGRESS = (
     *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at"),
-    "devices",
+    *("devices", "notes"),
 )
 REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
+BINS = LogBins(-20, 12, 128)
+"""Of the histograms: four bins a decade."""
 CHECKPOINT_SECONDS = 300.0
 """So much of an epoch is lost at most where a run is killed within it."""
 
@@ -118,6 +122,7 @@ def execute(
             provenance |= {"compiled": compiled, "processes": group.current().size}
             if isinstance(task, tasks.Remarks) and status == "finished":
                 provenance |= task.remarks(training.model)
+            provenance |= training.notes
             if training.started is not None:
                 provenance["startup_seconds"] = round(training.started - began, 2)
             if training.diverged_at is not None:
@@ -198,12 +203,16 @@ class _Training:
         step = self._gradients_and_step if self.steps_in_graph else self._gradients
         self.replay = Replay(step, parameters) if replays else None
         self.schedule = optimizers.schedule(run, self.optimizer, task.updates_per_epoch)
+        self.probe = Probe(self.optimizer, BINS)
+        concludes = isinstance(task, tasks.Concluding)
+        self.averaged = AveragedModel(self.model, use_buffers=True) if concludes else None
         self.epoch = 0
         self.batch = 0  # how many of the epoch's batches are done
         self.losses: list[Tensor] = []  # since the last point of the curve
         self.epoch_losses: list[float] = []
         self.curves: list[tasks.Point] = []
         self.metrics: dict[str, float] = {}
+        self.notes: dict[str, Any] = {}
         self.diverged_at: int | None = None
         self.devices = [describe(device)]  # all that worked on it, one after the other
         self.started: float | None = None  # when this process had done its first update
@@ -232,7 +241,7 @@ class _Training:
         batches = itertools.islice(self._batches(), self.batch, None)
         for number, (batch, weight) in enumerate(batches, self.batch + 1):
             self._save_in_time()
-            self.losses.append(self._update(batch, weight))
+            self.losses.append(self._update_in_view(batch, weight, done + number))
             self.batch = number
             self.started = self.started or time.monotonic()
             if len(self.losses) < window and number < self.task.updates_per_epoch:
@@ -256,6 +265,18 @@ class _Training:
             return ((batch, 1.0) for batch in self.task.batches(self.epoch))
         assert isinstance(self.task, tasks.Divisible)
         return self.task.parts(self.epoch, self.group.rank, self.group.size)
+
+    def _update_in_view(self, batch: tasks.Batch, weight: float, number: int) -> Tensor:
+        """An update, with its histograms where they are asked for."""
+        if number not in self.run.probes:
+            return self._update(batch, weight)
+        losses: list[Tensor] = []
+        reading = self.probe.watch(lambda: losses.append(self._update(batch, weight)))
+        for quantity in ("gradient", "update", "adaptive_rate"):
+            histogram = getattr(reading, quantity)
+            if histogram is not None:
+                self.curves += [(number, quantity, *point) for point in _points(histogram)]
+        return losses[0]
 
     def _update(self, batch: tasks.Batch, weight: float) -> Tensor:
         loss = self.replay(batch) if self.replay else self._gradients(batch, weight)
@@ -304,6 +325,20 @@ class _Training:
         for (split, metric), value in values.items():
             self.metrics[f"{split}_{metric}"] = value
             self._note((step, split, metric, value))
+        if self.averaged is not None and self.diverged_at is None:
+            self._conclude(self.averaged)
+
+    def _conclude(self, averaged: AveragedModel) -> None:
+        """Take the weights into the average if it is time, and test at the end of the run."""
+        assert isinstance(self.task, tasks.Concluding)
+        left = self.run.epochs - self.epoch - 1
+        if left < self.task.averaged:
+            averaged.update_parameters(self.model)
+        if left == 0:
+            averaged.eval()
+            with torch.inference_mode(), self._precision():
+                metrics, self.notes = self.task.conclude(averaged.module)
+            self.metrics |= metrics
 
     def _note(self, point: tasks.Point) -> None:
         self.curves.append(point)
@@ -314,8 +349,9 @@ class _Training:
         return torch.autocast(self.device.type, reduced, enabled=reduced is not None)
 
     def _parts(self) -> dict[str, Any]:
-        names = ("model", "optimizer", "schedule", "scaler")
-        return {name: getattr(self, name) for name in names}
+        names = ("model", "optimizer", "schedule", "scaler", "averaged")
+        parts = {name: getattr(self, name) for name in names}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _save_in_time(self, ahead: float = 0.0) -> None:
         """Write a checkpoint where one is due; where the time is up, the last one."""
@@ -373,7 +409,7 @@ class _Training:
         self.schedule.apply()
         here = self.devices
         for name in PROGRESS:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))  # an older one lacks some
         if self.devices[-1:] != here:
             self.devices += here
         self.losses = [loss.to(self.device) for loss in self.losses]
@@ -443,6 +479,17 @@ def _compiled(loss: Loss) -> Loss:
     """The loss compiled for this run; else many runs would reach the limit of recompilations."""
     torch.compiler.reset()
     return torch.compile(loss, dynamic=False)
+
+
+def _points(histogram: Histogram) -> Iterator[tuple[str, float]]:
+    """Its bins that are not empty, by their middle in log10, and what lies in none."""
+    edges = histogram.bins.log_edges
+    for middle, count in zip((edges[:-1] + edges[1:]) / 2, histogram.counts, strict=True):
+        if count:
+            yield f"{middle:g}", float(count)
+    for name in ("zeros", "below", "above", "nonfinite"):
+        if count := getattr(histogram, name):
+            yield name, float(count)
 
 
 def _replays(task: tasks.Training, device: torch.device) -> bool:

@@ -127,12 +127,14 @@ def schedule(run: Run, optimizer: Optimizer, updates_per_epoch: int) -> schedule
     UserError
         If there is no factor of a name, or it refuses the arguments.
     """
-    chosen = []
+    chosen: list[factors.Factor] = []
     for spec in run.schedule:
         scale = updates_per_epoch if spec.unit == "epoch" else 1
         arguments = {key: _in_updates(key, value, scale) for key, value in spec.options}
         try:
-            chosen.append(_factor(spec.name)(**arguments))
+            factor = _factor(spec.name)(**arguments)
+            delay = round(spec.delay * scale)
+            chosen.append(factors.Delayed(factor, delay) if delay else factor)
         except (TypeError, ValueError) as error:
             raise UserError(f"{spec.name} refuses its arguments: {error}") from error
     return schedules.Schedule(optimizer, *chosen)

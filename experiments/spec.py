@@ -67,12 +67,14 @@ class Optim:
 class Schedule:
     """One factor of the learning-rate schedule: a name of `radam_core.schedules` and its arguments.
 
-    With ``unit="epoch"`` the arguments that count time are given in epochs.
+    With ``unit="epoch"`` the arguments that count time are given in epochs, and so is `delay`: for
+    so long the factor rests at its first value.
     """
 
     name: str
     options: Options = ()
     unit: Literal["update", "epoch"] = "update"
+    delay: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,14 @@ class Run:
     """One training run or one measurement.
 
     `settings` are the task's own (network, number of images, rho ...); without `optim` the run is
-    a measurement that trains nothing.
+    a measurement that trains nothing. `probes` are the updates, counted from 1, of which
+    histograms of gradients, changes and adaptive rates are recorded.
 
     Raises
     ------
     ValueError
-        If `precision` is none of the three, `epochs` or `batch_size` is negative, or `clip` is
-        not a finite number above 0.
+        If `precision` is none of the three, `epochs` or `batch_size` is negative, `clip` is not a
+        finite number above 0, or `probes` has a number below 1.
     """
 
     task: str
@@ -98,6 +101,7 @@ class Run:
     clip: float | None = None
     seed: int = 0
     settings: Options = ()
+    probes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -110,6 +114,9 @@ class Run:
             if not (math.isfinite(self.clip) and self.clip > 0):
                 raise ValueError(f"clip={self.clip} is no norm; use a finite number > 0, or None")
             object.__setattr__(self, "clip", float(self.clip))
+        object.__setattr__(self, "probes", tuple(self.probes))
+        if any(probe < 1 for probe in self.probes):
+            raise ValueError(f"probes={self.probes} has no update's number; count from 1")
 
     @property
     def id(self) -> str:
@@ -148,8 +155,12 @@ class Run:
             row |= {f"optim.{key}": value for key, value in self.optim.options}
             row |= {"epochs": self.epochs, "batch_size": self.batch_size}
             row |= {"precision": self.precision, "clip": self.clip}
+        if self.probes:
+            row["probes"] = self.probes
         for factor in self.schedule:
             row |= {f"{factor.name}.{key}": value for key, value in factor.options}
+            if factor.delay:
+                row[f"{factor.name}.delay"] = factor.delay
         return row | dict(self.settings)
 
     def __str__(self) -> str:

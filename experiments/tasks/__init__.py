@@ -73,6 +73,19 @@ class Remarks(Protocol):
 
 
 @runtime_checkable
+class Concluding(Protocol):
+    """A training task that tests once, when all is trained, on averaged weights.
+
+    The weights are averaged over the ends of the last `averaged` epochs.
+    """
+
+    averaged: int
+
+    def conclude(self, model: nn.Module) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics, and what is to stand beside them in the record."""
+
+
+@runtime_checkable
 class Measurement(Protocol):
     """A task that trains nothing: one call gives everything."""
 

@@ -1,0 +1,194 @@
+"""What else makes a post-norm Transformer learn without a tuned warmup, beside Figure 1's arms.
+
+Another network: the layer norms before the sublayers. Other warmups for Adam: two that need no
+tuning (Ma & Yarats 2021). Other Adams: eps added after bias correction, as in torch. And other
+RAdams: the exact rectification, and one that skips its first four updates in the place of momentum
+SGD. The paper has none of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from experiments import style
+from experiments.artifact import Artifact
+from experiments.paper import _translation
+from experiments.paper._translation import (
+    BASES,
+    BETAS,
+    RADAM,
+    SEEDS,
+    VANILLA,
+    WARMUP,
+    arm,
+    changed,
+    other,
+)
+from experiments.paper.fig1 import learnt
+from experiments.spec import Run, Schedule, options
+from experiments.verdict import Claim, Part, Records
+
+PRE, LINEAR, EXPONENTIAL, CORRECTED, EXACT, SKIPPING = OTHERS = (
+    "Adam-vanilla, pre-norm",
+    "Adam, untuned linear warmup",
+    "Adam, untuned exponential warmup",
+    "Adam-vanilla, eps after correction",
+    "RAdam, exact",
+    "RAdam, first four skipped",
+)
+ARMS = (VANILLA, WARMUP, RADAM, *OTHERS)
+
+
+def _run(scale: str, name: str, seed: int) -> Run:
+    if name not in OTHERS:
+        return arm(scale, name, seed)
+    vanilla, radam = (arm(scale, one, seed) for one in (VANILLA, RADAM))
+    if name == PRE:
+        return other(vanilla, norm="pre")
+    if name in (LINEAR, EXPONENTIAL):
+        kind = "UntunedLinearWarmup" if name == LINEAR else "UntunedExponentialWarmup"
+        warmup = Schedule(kind, options(beta2=BETAS[1]))
+        return dataclasses.replace(vanilla, schedule=(warmup, *vanilla.schedule))
+    if name == CORRECTED:
+        return changed(vanilla, eps_placement="corrected")
+    return changed(radam, **({"rectification": "exact"} if name == EXACT else {"early": "skip"}))
+
+
+RUNS = {
+    scale: tuple(_run(scale, name, seed) for seed in range(SEEDS[scale]) for name in ARMS)
+    for scale in BASES
+}
+_NAMES = {
+    run.id: name
+    for scale in BASES
+    for seed in range(SEEDS[scale])
+    for name in ARMS
+    for run in (_run(scale, name, seed),)
+}
+
+
+def _named(records: Records) -> Records:
+    """The records with the arm's name in the column `arm`."""
+    curves = records.curves
+    return Records(
+        records.runs.assign(arm=records.runs["run_id"].map(_NAMES)),
+        curves.assign(arm=curves["run_id"].map(_NAMES)),
+    )
+
+
+def _share(records: Records, name: str) -> pd.Series:
+    """What an arm learns beyond token frequencies, as a share of what Adam with warmup learns."""
+    runs = _named(records).runs
+    return learnt(runs, name) / learnt(runs, WARMUP)
+
+
+def _behind(records: Records, name: str) -> pd.Series:
+    """An arm's final training loss minus RAdam's, nats."""
+    runs = _named(records).runs
+    return learnt(runs, RADAM) - learnt(runs, name)
+
+
+def _avoids(id: str, name: str, text: str) -> Claim:
+    part = Part(
+        "share of what Adam with warmup learns",
+        functools.partial(_share, name=name),
+        above=0.5,
+    )
+    return Claim(f"post-norm.{id}", text, "not tried", (part,))
+
+
+def _as_radam(id: str, name: str, text: str) -> Claim:
+    part = Part(
+        "its final training loss minus RAdam's, nats",
+        functools.partial(_behind, name=name),
+        above=-0.1,
+        below=0.1,
+    )
+    return Claim(f"post-norm.{id}", text, "not tried", (part,))
+
+
+CLAIMS = (
+    _avoids(
+        "pre-norm", PRE, "With the layer norms before the sublayers Adam learns without warmup"
+    ),
+    _avoids("linear", LINEAR, "With untuned linear warmup Adam learns on a post-norm Transformer"),
+    _avoids(
+        "exponential",
+        EXPONENTIAL,
+        "With untuned exponential warmup Adam learns on a post-norm Transformer",
+    ),
+    _avoids(
+        "corrected",
+        CORRECTED,
+        "With eps added after bias correction Adam learns without warmup",
+    ),
+    _as_radam("exact", EXACT, "RAdam ends at the same loss with the exact rectification"),
+    _as_radam(
+        "skipping",
+        SKIPPING,
+        "RAdam ends at the same loss without its first four updates of momentum SGD",
+    ),
+)
+
+
+def draw(records: Records) -> Figure:
+    """Training loss by update: mean over seeds; the arms of Figure 1 as thin lines."""
+    curves = _named(records).curves
+    losses = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
+    figure, axes = style.panels(2, height=4.0, sharey=True)
+    groups = {
+        "networks and Adams": (VANILLA, WARMUP, PRE, CORRECTED),
+        "warmups and RAdams": (RADAM, LINEAR, EXPONENTIAL, EXACT, SKIPPING),
+    }
+    for panel, (title, names) in zip(axes, groups.items(), strict=True):
+        colours = dict(zip(names, style.PALETTE, strict=False))
+        sns.lineplot(
+            losses[losses["arm"].isin(names)],
+            x="step",
+            y="value",
+            hue="arm",
+            hue_order=names,
+            palette=colours | {n: c for n, c in _translation.COLOURS.items() if n in names},
+            errorbar=lambda values: (values.min(), values.max()),
+            ax=panel,
+        )
+        panel.set(title=title, xlabel="update", ylabel="training loss (nats)")
+        panel.legend(title=None, fontsize="small")
+    return figure
+
+
+def tabulate(records: Records) -> pd.DataFrame:
+    """By arm: final training loss, validation loss and BLEU, mean and deviation over seeds."""
+    runs = _named(records).runs
+    rows = {}
+    for name in ARMS:
+        chosen = runs[runs["arm"] == name]
+        shares = _share(records, name)
+        rows[name] = {
+            "training loss, nats": style.mean_and_deviation(
+                chosen["train_loss"].mean(), chosen["train_loss"].std()
+            ),
+            "share learnt": style.mean_and_deviation(shares.mean(), shares.std()),
+            "seeds": str(len(chosen)),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+
+
+ARTIFACT = Artifact(
+    id="post-norm",
+    title="Other remedies for a post-norm Transformer",
+    order=10,
+    runs=RUNS,
+    claims=CLAIMS,
+    draw=draw,
+    tabulate=tabulate,
+    deviations={
+        scale: tuple(one for one in deviations if one.axis not in _translation.DELAYED_AXES)
+        for scale, deviations in _translation.DEVIATIONS.items()
+    },
+)
