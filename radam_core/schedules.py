@@ -63,7 +63,7 @@ class Schedule(LRScheduler):
     optimizer : torch.optim.Optimizer
         Its groups may have different learning rates, as floats or as tensors (which are then
         changed in place, as capturable optimizers need).
-    *factors : callable or LRScheduler
+    *factors : callable or torch.optim.lr_scheduler.LRScheduler
         Functions of ``t``, such as those of :mod:`radam_core.factors`, and schedulers of PyTorch
         for the same optimizer; none leaves the learning rate alone. Where the product of the
         functions is 0, the rate is ``2**-100`` times its base: too little to move a weight but one
@@ -282,7 +282,7 @@ class LinearWarmup(Schedule):
         Any; see :class:`Schedule`.
     steps : int
         Number of the first update that uses the full learning rate.
-    *others : callable or LRScheduler
+    *others : callable or torch.optim.lr_scheduler.LRScheduler
         More factors, a decay for instance; see :class:`Schedule`.
     last_epoch : int
         See :class:`Schedule`.
@@ -335,7 +335,7 @@ class RectifiedWarmup(_AdamWarmup):
     ----------
     optimizer : torch.optim.Optimizer
         Any; see :class:`Schedule`.
-    *others : callable or LRScheduler
+    *others : callable or torch.optim.lr_scheduler.LRScheduler
         More factors, a decay for instance; see :class:`Schedule`.
     beta2 : float, optional
         Decay rate of the second moment, in (0, 1). None, the default, takes each group's own.
