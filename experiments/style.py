@@ -127,7 +127,9 @@ def blank(words: str) -> Figure:
     """What stands in a figure's place while there is nothing to draw."""
     use()
     figure = Figure(figsize=(WIDTH, 1.0))
-    figure.text(0.5, 0.5, words, ha="center", va="center")
+    panel = figure.add_axes((0, 0, 1, 1))  # a notebook shows no figure without axes
+    panel.set_axis_off()
+    panel.text(0.5, 0.5, words, ha="center", va="center")
     return figure
 
 

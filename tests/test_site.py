@@ -56,6 +56,7 @@ def test_a_sound_site_has_no_problems(site: Path) -> None:
         ('<iframe src="https://example.org/"></iframe>', "loads from another host"),
         ("<style>@import 'https://example.org/a.css';</style>", "loads from another host"),
         ('<p style="background: url(//example.org/a.png)">x</p>', "loads from another host"),
+        ("<pre>&lt;Figure size 800x100 with 0 Axes&gt;</pre>", "words in the place of a figure"),
     ],
 )
 def test_what_is_wrong_on_a_page_is_found(site: Path, snippet: str, found: str) -> None:

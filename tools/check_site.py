@@ -36,6 +36,8 @@ CSS_ADDRESS = re.compile(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)""")
 # In a script of the page itself an address is something to load; namespaces are only names.
 SCRIPT_ADDRESS = re.compile(r"""["'`]((?:https?:)?//(?!www\.w3\.org/)[\w.-]+\.[^"'`\s]*)""")
 
+FIGURE_IN_WORDS = re.compile(r"<Figure size .*>")
+
 
 @dataclass
 class Page(HTMLParser):
@@ -45,6 +47,7 @@ class Page(HTMLParser):
     links: list[str] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
     unnamed_images: list[str] = field(default_factory=list)
+    figures_in_words: list[str] = field(default_factory=list)
     inside: str = ""
 
     def __post_init__(self) -> None:
@@ -80,6 +83,8 @@ class Page(HTMLParser):
             self.loads += css_addresses(data)
         if self.inside == "script":
             self.loads += SCRIPT_ADDRESS.findall(data)
+        if self.inside not in ("style", "script"):
+            self.figures_in_words += FIGURE_IN_WORDS.findall(data)
 
 
 def css_addresses(css: str) -> list[str]:
@@ -116,6 +121,8 @@ def page_problems(source: Path, pages: dict[Path, Page], site: Path) -> Iterator
     page = pages[source]
     for image in page.unnamed_images:
         yield f"image without alternative text: {image}"
+    for words in page.figures_in_words:
+        yield f"words in the place of a figure: {words}"
     for address in page.loads:
         if is_elsewhere(address):
             yield f"loads from another host: {address}"
