@@ -56,17 +56,8 @@ class RAdamFirst(RAdam):
         return adaptive_update(t, (beta1, beta2), group["eps"], 1.0, group["eps_placement"])
 
 
-class KahanRAdam(RAdam):
-    """RAdam on weights of 16 bits, each with a remainder: what rounding cut off (Kahan summation).
-
-    The remainder is of the weight's type, so that the two together hold about twice its digits.
-    Each update is computed in single precision, from the sum of the two.
-
-    Parameters
-    ----------
-    params, **arguments
-        As for RAdam; the moments are of `state_dtype` or of the weight's type.
-    """
+class _ByParameter(RAdam):
+    """A RAdam that updates each parameter by itself, in a way of its own."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -80,6 +71,22 @@ class KahanRAdam(RAdam):
                 if p.grad is not None:
                     self._update_one(p, p.grad, group)
         return loss
+
+    def _update_one(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class KahanRAdam(_ByParameter):
+    """RAdam on weights of 16 bits, each with a remainder: what rounding cut off (Kahan summation).
+
+    The remainder is of the weight's type, so that the two together hold about twice its digits.
+    Each update is computed in single precision, from the sum of the two.
+
+    Parameters
+    ----------
+    params, **arguments
+        As for RAdam; the moments are of `state_dtype` or of the weight's type.
+    """
 
     def _update_one(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]
@@ -118,7 +125,7 @@ class RoundedMomentsRAdam(RAdam):
         return loss
 
 
-class CountedRAdam(RAdam):
+class CountedRAdam(_ByParameter):
     """RAdam that rectifies each number of a parameter by how often that one had a gradient.
 
     RAdam's rho counts updates. A rare word's embedding has a gradient in few of them, and in its
@@ -133,20 +140,7 @@ class CountedRAdam(RAdam):
         As for RAdam, of its default conventions; weights are in single precision.
     """
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Update the parameters; a closure computes the gradients anew and returns the loss."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update_counted(p, p.grad, group)
-        return loss
-
-    def _update_counted(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+    def _update_one(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         names = ("exp_avg", "exp_avg_sq", "weights", "squared_weights")
         state = self.state[p]
         if not state:
