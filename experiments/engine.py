@@ -105,6 +105,8 @@ def execute(
         torch.manual_seed(run.seed)
         task = tasks.load(run, data_root, where)
         provenance = conditions(device)
+        if task.data_sha256 is not None:
+            provenance["data_sha256"] = task.data_sha256
         if isinstance(task, tasks.Measurement):
             clock.start()
             metrics, curves = task.measure()
@@ -117,7 +119,6 @@ def execute(
             training.resume()
             training.train()
             metrics, curves, status = training.metrics, training.curves, training.status
-            provenance["data_sha256"] = task.data_sha256
             provenance["device"] = ", then ".join(training.devices)
             provenance |= {"compiled": compiled, "processes": group.current().size}
             if isinstance(task, tasks.Remarks) and status == "finished":

@@ -17,7 +17,13 @@ from torch import Tensor
 
 from radam_core import rectification
 
-__all__ = ["exact_variance", "first_order_variance", "sample_psi", "simulate_variance"]
+__all__ = [
+    "exact_variance",
+    "first_order_variance",
+    "moving_average_variance",
+    "sample_psi",
+    "simulate_variance",
+]
 
 # Trajectories that draw from one random generator. Part of what a seed means: another value here
 # gives other draws.
@@ -61,6 +67,50 @@ def first_order_variance(rho: ArrayLike) -> NDArray[np.float64]:
         Of the shape of ``rho``, in units of :math:`1/\sigma^2`; infinite where ``rho <= 4``.
     """
     return _elementwise(_first_order, rho)
+
+
+def moving_average_variance(t: int, beta2: float = 0.999) -> float:
+    r"""Variance of :math:`\psi_t` itself, an exponential moving average of :math:`t` squares.
+
+    Eq. 2 holds for a simple average. For the weights :math:`w_k` of Adam's, which sum to one, the
+    Laplace transform of the average of squares is
+    :math:`L(x) = \prod_k (1 + 2 w_k x)^{-1/2}` in units of :math:`\sigma^2`, and
+
+    .. math::
+
+        \mathrm{E}[\psi_t^2] = \int_0^\infty L(x)\,dx, \qquad
+        \mathrm{E}[\psi_t] = \frac{1}{\sqrt{\pi}} \int_0^\infty \frac{L(x)}{\sqrt{x}}\,dx .
+
+    Parameters
+    ----------
+    t : int
+        The update, counted from 1.
+    beta2 : float
+        Decay of the second moment, in (0, 1).
+
+    Returns
+    -------
+    float
+        In units of :math:`1/\sigma^2`, to about nine digits; infinite for ``t <= 2``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    rectification.rho(t, beta2)  # raises where an argument is out of range
+    if t <= 2:
+        return math.inf
+    weights = (1 - beta2) * beta2 ** np.arange(t, dtype=np.float64)
+    weights /= weights.sum()
+    # In u = log(x) the integrands are analytic and fall off exponentially on both sides: the
+    # trapezoidal rule is then exact to double precision.
+    u, step = np.linspace(-80.0, 120.0, 801, retstep=True)
+    log_transform = np.zeros_like(u)
+    for part in np.array_split(weights, -(-t // 1000)):
+        log_transform -= 0.5 * np.log1p(2 * part[:, None] * np.exp(u)).sum(axis=0)
+    mean = step * np.exp(log_transform + u / 2).sum() / math.sqrt(math.pi)
+    return float(step * np.exp(log_transform + u).sum() - mean**2)
 
 
 _exact = np.frompyfunc(rectification.exact_variance, 1, 1)

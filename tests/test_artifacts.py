@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from experiments import report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
-from experiments.beyond import lr_range
+from experiments.beyond import heavy_tails, lr_range
 from experiments.errors import UserError
 from experiments.paper import _classifiers
 from experiments.record import Store
@@ -35,6 +35,9 @@ CLASSIFIERS = {"optimizer", "optim.momentum", "optim.betas", "lr", "seed"}
 TRANSLATION = {
     *("optimizer", "optim.delay", "optim.eps", "LinearWarmup.steps", "seed"),
     *("epochs", "LinearDecay.delay", "probes"),  # of Adam-2k, by its delay
+}
+OF_NETWORKS = {
+    name for base in (*heavy_tails.BASES, heavy_tails.DIGITS) for name, _ in base.settings
 }
 COMPARED: dict[str, set[str]] = {
     "table1": CLASSIFIERS,
@@ -76,6 +79,8 @@ COMPARED: dict[str, set[str]] = {
     "fig9": {"mu", "seed"},
     "thm1": set(),
     "finite-variance": {"rho", "seed"},
+    "moving-average": set(),
+    "heavy-tails": {"of", "pool", "seed"} | OF_NETWORKS,
     "bf16-weights": {"optimizer", "optim.state_dtype", "optim.rounding", "weights", "lr", "seed"},
 }
 """The declared axes: on these alone may an artifact's runs of one scale differ."""

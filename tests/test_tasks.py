@@ -13,6 +13,7 @@ from experiments import tasks
 from experiments.errors import UserError
 from experiments.spec import Run, options
 from experiments.tasks import _images
+from experiments.tasks import gradients as gradient_task
 from experiments.tasks._images import ImageClassification
 from experiments.tasks._resnet import ResNet, ResNet18
 from radam_core.rectification import r
@@ -319,6 +320,77 @@ def test_the_trajectories_are_rectified_both_ways() -> None:
         for step, value in by_split[method].items():
             expected = r(int(step), 0.99, method=method) ** 2 * by_split["plain"][step]
             assert value == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_moving_average_is_held_against_both_formulas() -> None:
+    settings = {"beta2": 0.999, "first": 5, "steps": 3_000, "points": 30}
+    metrics, curves = measure(quantity="moving-average", **settings)
+    ratios = [value for _, split, _, value in curves if split == "exact"]
+    assert metrics["exact_largest_ratio"] == max(ratios)
+    assert min(ratios) > 1  # rho is too short: the centre of mass is not the variance
+    assert metrics["exact_share_within_tenth"] < metrics["matched_share_within_tenth"] == 1
+
+
+def gradients(**settings: object) -> tuple[gradient_task.Gradients, dict[str, float]]:
+    sizes = {"elements": 64, "trajectories": 2_000, "steps": 12, "beta2": 0.999}
+    run = Run("gradients", batch_size=32, settings=options(**sizes | settings))
+    task = tasks.load(run, Path("none"), CPU)
+    assert isinstance(task, gradient_task.Gradients)
+    return task, task.measure()[0]
+
+
+def test_normal_gradients_have_the_variance_of_the_theory() -> None:
+    task, metrics = gradients(of="normal")
+    assert metrics["over_normal"] == pytest.approx(1, abs=0.05)
+    assert task.data_sha256 is None
+
+
+@pytest.mark.parametrize("name", gradient_task.DISTRIBUTIONS)
+def test_distributions_have_a_mean_square_of_one(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.empty(1_000_000, dtype=torch.float64)
+    draws = gradient_task.DISTRIBUTIONS[name](draws, generator)
+    assert draws.square().mean().item() == pytest.approx(1, abs=0.03)
+
+
+def test_heavier_tails_have_a_larger_variance() -> None:
+    found = [gradients(of=name)[1]["over_normal"] for name in ("normal", "laplace", "bursts")]
+    assert found == sorted(found)
+    assert found[1] > 1.5
+
+
+DIGITS = {"widths": (8,), "train_images": 200, "validation_images": 100, "augment": False}
+
+
+def test_gradients_of_a_network_are_taken_at_its_first_weights() -> None:
+    """Element by element those of the first weights, whatever batches came before."""
+    measurement, _ = gradients(of="digits", pool=3, elements=10_000, **DIGITS)
+    task = measurement.task
+    torch.manual_seed(0)
+    pool = measurement._pool()
+    torch.manual_seed(0)
+    model = task.model()
+    for batch, found in zip(task.batches(0), pool, strict=False):
+        gradients_of = torch.autograd.grad(task.loss(model, batch), tuple(model.parameters()))
+        expected = torch.cat([one.flatten() for one in gradients_of]).double()
+        assert len(found) == len(expected)  # in another order
+        torch.testing.assert_close(found.sort().values, expected.sort().values)
+    assert measurement.data_sha256 == task.data_sha256
+
+
+def test_elements_without_a_gradient_are_left_out_and_counted() -> None:
+    pool = torch.tensor([[1.0, 0.0, 2.0], [-1.0, 3.0, 2.0]]).double()
+    kept, told = gradient_task.standardised(pool)
+    assert kept.tolist() == [[1.0, 1.0], [-1.0, 1.0]]
+    assert told["share_with_zeros"] == pytest.approx(1 / 3)
+    assert told["kurtosis"] == 1.0
+    with pytest.raises(UserError, match="every element has a gradient of zero somewhere"):
+        gradient_task.standardised(torch.zeros(2, 3).double())
+
+
+def test_a_measurement_has_no_gradients() -> None:
+    with pytest.raises(UserError, match="variance trains no network"):
+        gradients(of="variance", quantity="samples")
 
 
 def test_an_unknown_quantity_is_a_sentence() -> None:

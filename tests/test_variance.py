@@ -14,6 +14,7 @@ from radam_core import rectification
 from radam_core.variance import (
     exact_variance,
     first_order_variance,
+    moving_average_variance,
     sample_psi,
     simulate_variance,
 )
@@ -99,6 +100,44 @@ def test_simulation_agrees_with_the_definition(mu: float, sigma: float) -> None:
     theirs = naive(0.95, mu, sigma, steps=80, trajectories=20_000)
     # From t = 10 on the fourth moment is finite, and 20,000 draws pin the variance to a few %.
     np.testing.assert_allclose(ours[9:], theirs[9:], rtol=0.12)
+
+
+@pytest.mark.parametrize("t", [3, 4, 5, 10, 100, 1000])
+def test_equal_weights_give_eq_2(t: int) -> None:
+    assert moving_average_variance(t, 1 - 1e-12) == pytest.approx(exact_variance(t), rel=1e-8)
+
+
+@pytest.mark.parametrize("beta2", [0.5, 0.9, 0.95])
+def test_unequal_weights_by_integration_over_a_transform(beta2: float) -> None:
+    t = 6
+    weights = [
+        (1 - beta2) * mpmath.mpf(beta2) ** k / (1 - mpmath.mpf(beta2) ** t) for k in range(t)
+    ]
+
+    def transform(x: Any) -> Any:
+        return mpmath.fprod(1 / mpmath.sqrt(1 + 2 * weight * x) for weight in weights)
+
+    ends = [0, 1, 10, 100, 1000, mpmath.inf]
+    square = mpmath.quad(transform, ends)
+    mean = mpmath.quad(lambda u: 2 * transform(u * u), ends) / mpmath.sqrt(mpmath.pi)
+    expected = float(square - mean**2)
+    assert moving_average_variance(6, beta2) == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_simulation_is_of_the_moving_average() -> None:
+    simulated = simulate_variance(0.95, steps=80, trajectories=20_000)
+    t = (10, 20, 40, 80)
+    expected = [moving_average_variance(one, 0.95) for one in t]
+    np.testing.assert_allclose(simulated[np.array(t) - 1], expected, rtol=0.12)
+
+
+def test_the_moving_average_has_no_variance_before_update_3() -> None:
+    assert moving_average_variance(1) == moving_average_variance(2) == math.inf
+    assert moving_average_variance(3) < math.inf
+    with pytest.raises(ValueError, match="beta2"):
+        moving_average_variance(5, 1.0)
+    with pytest.raises(ValueError, match="t=0"):
+        moving_average_variance(0)
 
 
 def test_a_sum_of_squares_is_chi_squared_while_the_decay_is_slow() -> None:

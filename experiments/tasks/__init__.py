@@ -87,7 +87,12 @@ class Concluding(Protocol):
 
 @runtime_checkable
 class Measurement(Protocol):
-    """A task that trains nothing: one call gives everything."""
+    """A task that trains nothing: one call gives everything.
+
+    The digest is None where no data is read.
+    """
+
+    data_sha256: str | None
 
     def measure(self) -> tuple[dict[str, float], list[Point]]:
         """Metrics and curves."""

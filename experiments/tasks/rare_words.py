@@ -30,6 +30,7 @@ class EffectiveSizes:
 
     def __init__(self, run: Run, data_root: Path) -> None:
         self.task = LanguageModel(run, data_root, torch.device("cpu"))
+        self.data_sha256 = self.task.data_sha256
         self.beta2: float = run.setting("beta2")
         self.counts = self.task.corpus.counts
 

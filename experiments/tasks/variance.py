@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +11,14 @@ import torch
 from experiments.errors import UserError
 from experiments.spec import Run
 from experiments.tasks import Point
+from experiments.tasks._by_update import curve, rectified, thinned
 from radam_core import rectification, variance
 
 
 class Variance:
-    """One of three measurements, named by the setting ``quantity``."""
+    """One of four measurements, named by the setting ``quantity``."""
+
+    data_sha256 = None
 
     def __init__(self, run: Run, device: torch.device) -> None:
         self.settings = dict(run.settings)
@@ -35,8 +37,8 @@ class Variance:
         rho = np.geomspace(*(self.settings[key] for key in ("low", "high", "points")))
         exact, first_order = variance.exact_variance(rho), variance.first_order_variance(rho)
         shown = slice(None, None, max(1, len(rho) // 200))
-        curves = _curve(rho[shown], "exact", exact[shown])
-        curves += _curve(rho[shown], "first-order", first_order[shown])
+        curves = curve(rho[shown], "exact", exact[shown])
+        curves += curve(rho[shown], "first-order", first_order[shown])
         steps = np.diff(exact) / exact[:-1]
         metrics = {
             "ratio_at_low": float(first_order[0] / exact[0]),
@@ -50,6 +52,29 @@ class Variance:
         }
         return metrics, curves
 
+    def moving_average(self) -> tuple[dict[str, float], list[Point]]:
+        """Eq. 2 and Eq. 5 at rho_t over the variance of psi_t itself, by update."""
+        beta2, steps = self.settings["beta2"], self.settings["steps"]
+        t = thinned(self.settings["first"], steps, self.settings["points"])
+        true = np.array([variance.moving_average_variance(int(one), beta2) for one in t])
+        rho = np.array([rectification.rho(int(one), beta2) for one in t])
+        # The length that gives the average of squares its true variance.
+        matched = rectification.rho_inf(beta2) * (1 - beta2**t) / (1 + beta2**t)
+        ratios = {
+            "exact": variance.exact_variance(rho) / true,
+            "first-order": variance.first_order_variance(rho) / true,
+            "matched": variance.exact_variance(matched) / true,
+        }
+        curves = curve(t, "true", true)
+        metrics = {}
+        for name, ratio in ratios.items():
+            curves += curve(t, name, ratio)
+            metrics[f"{name}_largest_ratio"] = float(ratio.max())
+            near = (np.abs(ratio - 1) < 0.1)[:-1]
+            # A share of the updates, not of the grid: the grid is denser at its low end.
+            metrics[f"{name}_share_within_tenth"] = float(np.diff(t)[near].sum() / (t[-1] - t[0]))
+        return metrics, curves
+
     def trajectories(self) -> tuple[dict[str, float], list[Point]]:
         """Fig. 9: the variance over trajectories of psi_t, plain and rectified both ways."""
         beta2, steps = self.settings["beta2"], self.settings["steps"]
@@ -61,16 +86,8 @@ class Variance:
             seed=self.seed,
             device=self.device,
         )
-        t = np.arange(1, steps + 1)
-        shown = np.unique(np.geomspace(self.settings["first"], steps, 160).round().astype(int))
-        curves = _curve(shown, "plain", plain[shown - 1])
-        metrics = {"plain_fall": _range(plain[shown - 1])}
-        for method in ("first-order", "exact"):
-            r = np.array([rectification.r(int(one), beta2, method=method) for one in t[shown - 1]])
-            rectified = r**2 * plain[shown - 1]
-            curves += _curve(shown, method, rectified)
-            metrics[f"{method}_range"] = _range(rectified)
-        return metrics, curves
+        t = thinned(self.settings["first"], steps, 160)
+        return rectified(t, plain[t - 1], beta2)
 
     def samples(self) -> tuple[dict[str, float], list[Point]]:
         """The variance of psi = sqrt(rho / chi^2_rho), drawn directly, against Eq. 2 and Eq. 5."""
@@ -83,21 +100,10 @@ class Variance:
 
 QUANTITIES: dict[str, Callable[[Variance], tuple[dict[str, float], list[Point]]]] = {
     "analytic": Variance.analytic,
+    "moving-average": Variance.moving_average,
     "trajectories": Variance.trajectories,
     "samples": Variance.samples,
 }
-
-
-def _curve(steps: Any, split: str, values: Any) -> list[Point]:
-    return [
-        (float(step), split, "variance", float(value))
-        for step, value in zip(steps, values, strict=True)
-    ]
-
-
-def _range(values: np.ndarray) -> float:
-    """The highest over the lowest: 1 for a flat curve."""
-    return float(values.max() / values.min())
 
 
 def build(run: Run, data_root: Path, device: torch.device) -> Variance:
