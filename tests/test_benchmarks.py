@@ -10,7 +10,8 @@ import torch
 
 from experiments import benchmarks, engine
 from experiments.__main__ import main
-from experiments.benchmarks import language, record, train
+from experiments.benchmarks import language, record, train, translation
+from experiments.data.bpe import PAD
 
 
 def some_table(ms: str) -> pd.DataFrame:
@@ -66,13 +67,18 @@ class Over(Exception):
     """Ends a contestant's training."""
 
 
+WORKS = {"language": language.work, "translation": translation.work}
+TINY = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 16}
+
+
 @pytest.mark.parametrize("plain", [True, False])
-def test_a_turn_of_the_language_model_is_so_many_updates(
-    monkeypatch: pytest.MonkeyPatch, plain: bool
-) -> None:
+@pytest.mark.parametrize("name", ["language", "translation"])
+def test_a_turn_is_so_many_updates(monkeypatch: pytest.MonkeyPatch, name: str, plain: bool) -> None:
     """Of the loop and of the engine alike, across the ends of epochs of eight updates."""
     monkeypatch.setattr(language, "EPOCH", 8)
     monkeypatch.setattr(language, "CUTOFFS", (50, 150))
+    monkeypatch.setattr(translation, "EPOCH", 8)
+    monkeypatch.setitem(translation.SIZES, "cpu", TINY)
     updates, turns = [0], []
     step = torch.optim.AdamW.step
 
@@ -87,9 +93,16 @@ def test_a_turn_of_the_language_model_is_so_many_updates(
         if len(turns) == 6:
             raise Over
 
-    work = language._work("cpu")
+    work = WORKS[name]("cpu")
     run = work.run(train.Contestant("float32"), 2)
     with pytest.raises(Over):
         work.plain(turn, "cpu", 2) if plain else engine.execute(run, report=lambda *_: turn())
     assert turns == [2, 4, 6, 8, 10, 12]
-    assert work.size == 32 * 20
+
+
+def test_what_an_update_has_is_counted() -> None:
+    assert language.work("cpu").size == 32 * 20
+    task = translation._task("cpu")
+    batches = list(task.batches(0))[: task.batches_per_pass]
+    tokens = sum(int((target != PAD).sum()) for _, target in batches)
+    assert translation.work("cpu").size == tokens // len(batches)

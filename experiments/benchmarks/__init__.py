@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from experiments.benchmarks import language, probes, simulation, step, train
+from experiments.benchmarks import language, probes, simulation, step, train, translation
 from experiments.benchmarks._record import record
 
 __all__ = ["BENCHMARKS", "record"]
@@ -18,5 +18,6 @@ BENCHMARKS: dict[str, Callable[[str], pd.DataFrame]] = {
     "probes": probes.benchmark,
     "train": train.benchmark,
     "language": language.benchmark,
+    "translation": translation.benchmark,
 }
 """By name: device -> table."""

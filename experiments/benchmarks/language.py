@@ -42,10 +42,11 @@ def benchmark(device: str = "cpu") -> pd.DataFrame:
     """Median words per second over all jobs, and the ratio to the straightforward loop."""
     kind = torch.device(device).type
     on_gpu = kind == "cuda"
-    return compare(_work(kind), ON_GPU if on_gpu else ON_CPU, device, updates=100 if on_gpu else 20)
+    return compare(work(kind), ON_GPU if on_gpu else ON_CPU, device, updates=100 if on_gpu else 20)
 
 
-def _work(kind: str) -> Work:
+def work(kind: str) -> Work:
+    """What is trained on a kind of device: "cpu" or "cuda"."""
     run, plain = functools.partial(_run, kind), functools.partial(plain_loop, kind)
     return Work("words", BATCH[kind] * LENGTH, run, plain)
 

@@ -1,0 +1,135 @@
+"""Tokens per second in training a Transformer to translate: the engine against a plain loop.
+
+On a GPU it is the network of the paper, on a CPU a smaller one, both on number words and dates,
+which are installed with the packages. The plain loop trains the same network on as many sentences
+an update, but takes them as they come, where the engine's batches are of sentences of one length.
+What is counted are the tokens of the targets, and no padding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from experiments.benchmarks.train import Contestant, Turn, Work, compare, epochs
+from experiments.data.bpe import END, PAD
+from experiments.spec import Optim, Run, options
+from experiments.tasks.translation import SMOOTHING, Translation
+
+CLIP, RATE, VOCABULARY = 25.0, 1e-3, 1_000
+EPOCH = 300
+"""Updates."""
+TOKENS = {"cpu": 800, "cuda": 4_000}
+"""The most of a batch."""
+SIZES = {
+    "cpu": {"width": 128, "layers": 6, "heads": 4, "feed_forward": 256},
+    "cuda": {"width": 512, "layers": 6, "heads": 4, "feed_forward": 1_024},
+}
+
+ON_CPU = {
+    "plain loop": Contestant("float32", plain=True),
+    "engine": Contestant("float32"),
+    "engine, 2 jobs": Contestant("float32", jobs=2),
+}
+ON_GPU = {
+    "plain loop, float32": Contestant("float32", plain=True),
+    "engine, float32": Contestant("float32"),
+    "engine, bfloat16": Contestant("bfloat16"),
+    "engine, bfloat16, compiled": Contestant("bfloat16", compiled=True),
+}
+
+
+def benchmark(device: str = "cpu") -> pd.DataFrame:
+    """Median tokens per second over all jobs, and the ratio to the plain loop."""
+    kind = torch.device(device).type
+    on_gpu = kind == "cuda"
+    return compare(work(kind), ON_GPU if on_gpu else ON_CPU, device, updates=100 if on_gpu else 10)
+
+
+def work(kind: str) -> Work:
+    """What is trained on a kind of device: "cpu" or "cuda"."""
+    task = _task(kind)
+    tokens = sum(map(len, task.splits["train"][1])) // task.batches_per_pass
+    run, plain = functools.partial(_run, kind), functools.partial(plain_loop, kind)
+    return Work("tokens", tokens, run, plain)
+
+
+def _task(kind: str) -> Translation:
+    return Translation(_run(kind, Contestant("float32"), 1), Path(), torch.device("cpu"))
+
+
+def _run(kind: str, one: Contestant, updates: int) -> Run:
+    return Run(
+        task="translation",
+        optim=Optim("adam", RATE),
+        epochs=epochs(updates, EPOCH),
+        batch_size=TOKENS[kind],
+        precision=one.precision,
+        clip=CLIP,
+        settings=options(
+            **SIZES[kind],
+            corpus="numbers",
+            source="de",
+            target="en",
+            vocabulary=VOCABULARY,
+            lengths=(1, 64),
+            updates=EPOCH,
+            dropout=0.1,
+            positions=128,
+            norm="post",
+            beam=1,
+            averaged=1,
+        ),
+    )
+
+
+def plain_loop(kind: str, turn: Turn, device: str, updates: int) -> None:
+    """Train as tutorials do; for ever, if `turn` never raises."""
+    task = _task(kind)
+    pairs: Any = list(zip(*task.splits["train"], strict=True))  # a sequence is a data set
+    sentences = round(len(pairs) / task.batches_per_pass)
+    loader: DataLoader[Any] = DataLoader(
+        pairs, sentences, shuffle=True, drop_last=True, collate_fn=_padded
+    )
+    model = task.model().to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    done, total = 0, 0.0
+    while True:
+        for batch in loader:
+            source, target = (side.to(device) for side in batch)
+            optimizer.zero_grad()
+            logits = model(
+                input_ids=source,
+                attention_mask=source != PAD,
+                decoder_input_ids=F.pad(target[:, :-1], (1, 0), value=END),
+                use_cache=False,
+            ).logits
+            loss = F.cross_entropy(
+                logits.flatten(0, 1),
+                target.flatten(),
+                ignore_index=PAD,
+                label_smoothing=SMOOTHING,
+            )
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            optimizer.step()
+            total += loss.item()
+            done += 1
+            if done % updates == 0:
+                turn()
+
+
+def _padded(pairs: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, ...]:
+    """Sources and targets, each [sentences, tokens]."""
+    return tuple(
+        nn.utils.rnn.pad_sequence([torch.tensor(one) for one in side], True, PAD)
+        for side in zip(*pairs, strict=True)
+    )
