@@ -1,7 +1,7 @@
 """The optimizers that a spec can name.
 
-Weight decay is decoupled for the adaptive ones and the classical L2 term for SGD, as in the
-paper's experiments.
+Weight decay is decoupled for Adam and RAdam and the classical L2 term for SGD, as in the paper's
+experiments; for AdaGrad and RMSProp it is PyTorch's, an L2 term too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adagrad, AdamW, Optimizer, RMSprop
 
 from experiments.errors import UserError
 from experiments.radam_variants import CountedRAdam, KahanRAdam, RAdamFirst, RoundedMomentsRAdam
@@ -23,6 +23,8 @@ from radam_core.delayed_adam import DelayedAdam
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD,
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
     "adam": AdamW,
     "radam": RAdam,
     "radam-counted": CountedRAdam,

@@ -22,12 +22,21 @@ from experiments.errors import UserError
 GREY = "#7a7f87"
 NAMES = {
     "sgd": "SGD",
+    "adagrad": "AdaGrad",
+    "rmsprop": "RMSProp",
     "adam": "Adam",
     "radam": "RAdam",
     "radam-counted": "RAdam by own counts",
     "delayed-adam": "Adam-2k",
 }
-COLOURS = {"SGD": "#d98c00", "Adam": "#0083c9", "RAdam": "#d1495b", "Adam-2k": "#00a07a"}
+COLOURS = {
+    "SGD": "#d98c00",
+    "AdaGrad": "#a86c2f",
+    "RMSProp": "#bf5fa5",
+    "Adam": "#0083c9",
+    "RAdam": "#d1495b",
+    "Adam-2k": "#00a07a",
+}
 """One colour for every optimizer; told apart by readers with any colour vision."""
 SPARE = ("#8a6fc0", "#7a7f87")
 """For optimizers that have none of their own."""

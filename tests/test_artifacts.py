@@ -48,6 +48,7 @@ COMPARED: dict[str, set[str]] = {
     "epochs-186": CLASSIFIERS | {"epochs"},
     "fig4": {"optimizer", "lr", "seed"},
     "counted-rectification": {"optimizer", "lr", "seed"},
+    "sparse-words": {"optimizer", "optim.momentum", "optim.alpha", "optim.betas", "lr", "seed"},
     "rare-words": set(),
     "gpt2": {
         "optimizer",

