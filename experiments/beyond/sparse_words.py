@@ -35,7 +35,7 @@ COLOURS = {
     "momentum": style.COLOURS["SGD"],  # as "SGD" stands for it in the other chapters
     **{arm: style.COLOURS[arm] for arm in ("AdaGrad", "RMSProp", "Adam", "RAdam")},
 }
-RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 RAREST, MOST_FREQUENT = "4 to 15", "1,024 or more"
 
 CPU = Run(
@@ -153,7 +153,7 @@ def draw(records: Records) -> Figure:
         of_one, last = found[found["optimizer"] == arm], panel is axes[-1]
         style.lines(panel, of_one, "epoch", "value", "words", colours, legend=last)
         title = f"{arm}, lr {of_one['lr'].iloc[0]:g}"
-        panel.set(title=title, xlabel="epoch", ylabel="progress (%)", ylim=(-40, 105))
+        panel.set(title=title, xlabel="epoch", ylabel="progress (%)")
         panel.axhline(0, color=style.GREY, linewidth=0.8)
     axes[-1].legend(title="in paragraphs", fontsize="x-small", title_fontsize="x-small")
     return figure
@@ -203,7 +203,7 @@ ARTIFACT = Artifact(
     id="sparse-words",
     title="Who learns the rare words, and when: a linear model of State of the Union paragraphs",
     order=44,
-    runs={"smoke": _runs(SMOKE, RATES[3::2], 1), "cpu": _runs(CPU, RATES, 3)},
+    runs={"smoke": _runs(SMOKE, RATES[1::2], 1), "cpu": _runs(CPU, RATES, 3)},
     claims=CLAIMS,
     draw=draw,
     tabulate=tabulate,

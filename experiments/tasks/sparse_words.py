@@ -1,7 +1,7 @@
 """When was a paragraph of the State of the Union spoken? A linear model of the words in it.
 
-A problem whose solution is known: it is a quadratic in the weights, one a word, and so there is one
-best weight for every word. How far a word's weight has come towards it can be measured, and compared
+A problem whose solution is known: the loss is a quadratic in the weights, one a word, and so every
+word has one best weight. How far a word's weight has come towards it can be measured, and compared
 between words that are in many paragraphs and words that are in few.
 """
 
