@@ -12,6 +12,7 @@ import functools
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments import style
 from experiments.artifact import Artifact
@@ -155,6 +156,7 @@ def draw(records: Records) -> Figure:
         title = f"{arm}, lr {of_one['lr'].iloc[0]:g}"
         panel.set(title=title, xlabel="epoch", ylabel="progress (%)")
         panel.axhline(0, color=style.GREY, linewidth=0.8)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[-1].legend(title="in paragraphs", fontsize="x-small", title_fontsize="x-small")
     return figure
 

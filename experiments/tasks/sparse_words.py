@@ -55,12 +55,15 @@ class Paragraphs:
         The vocabulary, the word in the most paragraphs first.
     counts
         In how many paragraphs of the training text each is.
+    classes
+        Which words [of the class] are in how many paragraphs, the rarest first.
     parts
         The training, validation and test paragraphs.
     """
 
     words: tuple[str, ...]
     counts: NDArray[np.int64]
+    classes: dict[str, NDArray[np.int64]]
     parts: dict[str, Part]
 
     @property
@@ -99,14 +102,18 @@ def load(every: int) -> Paragraphs:
     ------
     DataError
         If the package that brings the text along is not installed.
+    UserError
+        If there is no word in a class.
     """
     read = {split: _read(split, every if split == "train" else 1) for split in text.SPLITS}
     counts = Counter(itertools.chain.from_iterable(words for _, words in read["train"]))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     known = {word: count for word, count in ranked if count > text.RARE}
     index = {word: number for number, word in enumerate(known)}
+    in_paragraphs = np.array([*known.values()], np.int64)
+    groups = classes(in_paragraphs)
     parts = {split: _part(paragraphs, index) for split, paragraphs in read.items()}
-    return Paragraphs(tuple(known), np.array([*known.values()]), parts)
+    return Paragraphs(tuple(known), in_paragraphs, groups, parts)
 
 
 def _read(split: str, every: int) -> list[tuple[int, list[str]]]:
@@ -125,6 +132,27 @@ def _part(paragraphs: list[tuple[int, list[str]]], index: dict[str, int]) -> Par
     begins = np.cumsum([0, *map(len, rows)])
     matrix = csr_matrix((values, np.concatenate(rows), begins), shape=(len(rows), len(index)))
     return Part(matrix, np.array([paragraphs[number][0] for number in kept], float))
+
+
+def classes(counts: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Which words [of the class] are in how many paragraphs, the rarest first.
+
+    Raises
+    ------
+    UserError
+        If there is no word in a class.
+    """
+    found = {}
+    for low, high in itertools.zip_longest(EDGES, EDGES[1:]):
+        name = f"{low:,} or more" if high is None else f"{low} to {high - 1:,}"
+        chosen = np.flatnonzero((counts >= low) & (counts < (high or math.inf)))
+        if not len(chosen):
+            raise UserError(
+                f"no word is in {name} paragraphs of the training text: take more of them, with a "
+                "smaller `every`"
+            )
+        found[name] = chosen
+    return found
 
 
 @functools.lru_cache(maxsize=2)
@@ -176,7 +204,6 @@ class SparseWords:
         self.train = self.text.parts["train"]
         self.updates_per_epoch = -(-len(self.train.years) // run.batch_size)
         self.optimum = optimum(run.setting("every"), self.penalty)
-        self.classes = classes(self.text.counts)
 
     def model(self) -> Linear:
         """A new model."""
@@ -212,39 +239,18 @@ class SparseWords:
         from their optimum is shorter than at the start: 0 there, 100 at the optimum.
         """
         assert isinstance(model, Linear)
-        weights = model.weight[:, 0].double().cpu().numpy()
+        weights = model.weight.detach()[:, 0].double().cpu().numpy()
         found = {}
         for split in ("validation", "test"):
             missed = self.text.parts[split].values @ weights - self.text.targets(split)
             square = float(np.mean(missed**2))
             found[split, "loss"] = square / 2
             found[split, "error"] = self.text.spread * math.sqrt(square)
-        for name, chosen in self.classes.items():
+        for name, chosen in self.text.classes.items():
             best = self.optimum[chosen]
             left = np.linalg.norm(weights[chosen] - best) / np.linalg.norm(best)
             found[name, "progress"] = 100 * float(1 - left)
         return found
-
-
-def classes(counts: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """Which words [of the class] are in how many paragraphs, the rarest first.
-
-    Raises
-    ------
-    UserError
-        If there is no word in a class.
-    """
-    found = {}
-    for low, high in itertools.zip_longest(EDGES, EDGES[1:]):
-        name = f"{low:,} or more" if high is None else f"{low} to {high - 1:,}"
-        chosen = np.flatnonzero((counts >= low) & (counts < (high or math.inf)))
-        if not len(chosen):
-            raise UserError(
-                f"no word is in {name} paragraphs of the training text: take more of them, with a "
-                "smaller `every`"
-            )
-        found[name] = chosen
-    return found
 
 
 def build(run: Run, data_root: Path, device: torch.device) -> SparseWords:
