@@ -11,6 +11,7 @@ import importlib.util
 import json
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,7 @@ from experiments import report, style
 from experiments.artifact import Artifact, best_scale, find, verdicts
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Run
+from experiments.verdict import Records
 
 NOT_RUN = "not run"
 
@@ -176,18 +178,24 @@ def live(name: str, figure: str | None = None) -> None:
     figure
         The name to glue under, if another.
     """
-    from experiments import launch  # only the live cells need torch
-
     style.use()
     set_matplotlib_formats("svg")
     found: Artifact = find(name)
     if found.draw is None:
         raise ValueError(f"{name} draws no figure")
+    glue(figure or f"{name}-live", found.draw(trained(found.at("smoke"))))
+
+
+def trained(runs: Iterable[Run]) -> Records:
+    """Carry out some runs here and now, and keep their records no longer than the page needs."""
+    from experiments import engine  # only the live cells need torch
+
+    runs = tuple(runs)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        places = launch.Places(store, data_root=Path("data"))
-        launch.launch([("smoke", run) for run in found.at("smoke")], places, quiet=True)
-        glue(figure or f"{name}-live", found.draw(found.records("smoke", store)))
+        for run in runs:
+            store.add(engine.execute(run), "smoke")
+        return Records(store.table(runs), store.curves(runs))
 
 
 def timings(name: str, device: str = "cpu") -> pd.DataFrame:

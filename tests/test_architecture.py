@@ -50,7 +50,7 @@ ARROWS = {
     "experiments.peers": "torch pandas errors peers radam_core torch_optimizer timm "
     "pytorch_optimizer optax jax pytorch_warmup schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
-    "style artifact launch",
+    "verdict style artifact engine",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
     "launch merge slurm tensorboard machine engine group optimizers data benchmarks yours",
     "experiments.__main__": "command_line",
