@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from pandas.testing import assert_frame_equal
 
 from experiments import view
 from experiments.artifact import artifacts, find
@@ -58,6 +59,14 @@ def test_a_page_can_be_made_before_anything_is_run(
         (words,) = (text.get_text() for text in panel.texts)
         assert words.startswith(f"{name} is not run yet: python -m experiments run {name} --scale ")
         assert not words.endswith("smoke")
+
+
+def test_what_is_trained_on_a_page_is_as_if_recorded(smoke_store: Store) -> None:
+    runs = find("fig8").at("smoke")
+    here, there = view.trained(runs), find("fig8").records("smoke", smoke_store)
+    assert_frame_equal(here.runs, there.runs)
+    assert_frame_equal(here.curves, there.curves)
+    assert len(here.curves) > 0
 
 
 @pytest.mark.parametrize("name", [name for name in BUILT if find(name).tabulate is not None])
