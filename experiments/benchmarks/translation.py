@@ -25,6 +25,8 @@ from experiments.spec import Optim, Run, options
 from experiments.tasks.translation import SMOOTHING, Translation
 
 CLIP, RATE, VOCABULARY = 25.0, 1e-3, 1_000
+DATA = Path("data")
+"""The folder of the data sets: the encoding is kept there, where there is one."""
 EPOCH = 300
 """Updates."""
 TOKENS = {"cpu": 800, "cuda": 4_000}
@@ -63,7 +65,7 @@ def work(kind: str) -> Work:
 
 
 def _task(kind: str) -> Translation:
-    return Translation(_run(kind, Contestant("float32"), 1), Path(), torch.device("cpu"))
+    return Translation(_run(kind, Contestant("float32"), 1), DATA, torch.device("cpu"))
 
 
 def _run(kind: str, one: Contestant, updates: int) -> Run:
