@@ -2,7 +2,8 @@
 
 `artifact` glues everything under names that the text can use, so that no number of a run is ever
 typed: ``fig6-figure``, ``fig6-scale``, ``fig6-seeds``; for a claim ``fig6.robust`` its verdict,
-and ``fig6.robust-1``, ``fig6.robust-2`` ... its estimates with their intervals.
+and ``fig6.robust-1``, ``fig6.robust-2`` ... its estimates with their intervals. ``fig6-data`` are
+links to what the figure is drawn from, in files beside the page.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from myst_nb import glue
 
 from experiments import report, style
 from experiments.artifact import Artifact, best_scale, find, verdicts
-from experiments.record import ROOT, Store
+from experiments.record import ROOT, Store, write_atomically
 from experiments.spec import SCALES, Run
+from experiments.verdict import Records
 
 NOT_RUN = "not run"
+DATA = Path("_data")
+"""Beside the notebook, where Sphinx and Jupyter find them: the files behind its figures."""
 
 
 def artifact(name: str, scale: str | None = None) -> None:
-    """Glue an artifact's figure, scale, number of seeds, verdicts and estimates.
+    """Glue an artifact's figure and its data, scale, number of seeds, verdicts and estimates.
 
     Where no whole comparison is recorded, all of them say so.
 
@@ -58,6 +62,37 @@ def artifact(name: str, scale: str | None = None) -> None:
     if found.draw is not None:
         words = f"{name} is not run yet: {_command(found)}"
         glue(f"{name}-figure", found.draw(records) if recorded else style.blank(words))
+        glue(f"{name}-data", data(f"{name}-{scale}", records), display=False)
+
+
+def data(name: str, records: Records) -> Markdown:
+    """Write what a figure is drawn from into files beside the notebook; links to them.
+
+    A row a run, with all its axes and its final numbers; and a row a point of a curve, with the
+    axes on which the runs differ.
+    """
+    if records.runs.empty:
+        return Markdown("No data yet.")
+    points = [name for name in ("step", "split", "metric", "value") if name in records.curves]
+    axes = [
+        axis
+        for axis in records.runs
+        if axis in records.curves and axis != "run_id" and _differs(records.runs[axis])
+    ]
+    tables = {"by run": records.runs}
+    if len(records.curves):
+        tables["point by point"] = records.curves[axes + points]
+    DATA.mkdir(exist_ok=True)
+    links = []
+    for words, rows in tables.items():
+        path = DATA / f"{name}-{words.split()[-1]}s.csv"
+        write_atomically(path, rows.to_csv(index=False, float_format="%.6g"))
+        links.append(f"[{words}]({path.as_posix()})")
+    return Markdown("The data behind this figure: " + ", ".join(links) + ".")
+
+
+def _differs(axis: pd.Series) -> bool:
+    return bool(axis.map(str).nunique() > 1)
 
 
 def table(name: str, scale: str | None = None) -> Markdown:
@@ -167,7 +202,9 @@ def _value(value: object) -> str:
 
 
 def live(name: str, figure: str | None = None) -> None:
-    """Run an artifact here and now at the smoke scale, and glue its figure as ``NAME-live``.
+    """Run an artifact here and now at the smoke scale; glue its figure as ``NAME-live``.
+
+    Its data is glued too, as ``NAME-live-data``.
 
     Parameters
     ----------
@@ -187,7 +224,10 @@ def live(name: str, figure: str | None = None) -> None:
         store = Store(Path(folder))
         places = launch.Places(store, data_root=Path("data"))
         launch.launch([("smoke", run) for run in found.at("smoke")], places, quiet=True)
-        glue(figure or f"{name}-live", found.draw(found.records("smoke", store)))
+        records = found.records("smoke", store)
+    label = figure or f"{name}-live"
+    glue(label, found.draw(records))
+    glue(f"{label}-data", data(label, records), display=False)
 
 
 def timings(name: str, device: str = "cpu") -> pd.DataFrame:
