@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from myst_nb import glue
 
-from experiments import report, style
-from experiments.artifact import Artifact, best_scale, find, verdicts
+from experiments import ledger, report, style
+from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.record import ROOT, Store, write_atomically
-from experiments.spec import SCALES, Run
+from experiments.spec import SCALES
 from experiments.verdict import Records
 
 NOT_RUN = "not run"
@@ -48,6 +48,18 @@ def artifact(name: str, scale: str | None = None) -> None:
     set_matplotlib_formats("svg")
     found, store = find(name), Store()
     scale = scale or best_scale(found, store)
+    records = claims(name, scale)
+    recorded = not records.runs.empty
+    if found.draw is not None:
+        words = f"{name} is not run yet: {_command(found)}"
+        glue(f"{name}-figure", found.draw(records) if recorded else style.blank(words))
+        glue(f"{name}-data", data(f"{name}-{scale}", records), display=False)
+
+
+def claims(name: str, scale: str | None = None) -> Records:
+    """Glue what `artifact` glues but for the figure and its data; the records it rests on."""
+    found, store = find(name), Store()
+    scale = scale or best_scale(found, store)
     records = found.records(scale, store)
     recorded = not records.runs.empty
     glue(f"{name}-scale", scale if recorded else NOT_RUN, display=False)
@@ -59,10 +71,7 @@ def artifact(name: str, scale: str | None = None) -> None:
         estimates = [report.with_interval(estimate) for estimate in verdict.estimates]
         for number, estimate in enumerate(estimates or [NOT_RUN] * len(claim.parts), 1):
             glue(f"{verdict.claim}-{number}", estimate, display=False)
-    if found.draw is not None:
-        words = f"{name} is not run yet: {_command(found)}"
-        glue(f"{name}-figure", found.draw(records) if recorded else style.blank(words))
-        glue(f"{name}-data", data(f"{name}-{scale}", records), display=False)
+    return records
 
 
 def data(name: str, records: Records) -> Markdown:
@@ -135,7 +144,7 @@ def samples(name: str, lr: float) -> Markdown:
     if not runs:
         return Markdown(f"{name} is not run yet: `{_command(found)}`")
     axes = pd.DataFrame([run.axes() for run in runs]).astype(object)
-    axes = axes.where(axes.notna(), "").map(_value)
+    axes = axes.where(axes.notna(), "").map(ledger.value)
     axes = axes.loc[:, axes.nunique() > 1]
     return shown(axes.assign(text=[_escaped(texts[run.id]) for run in runs]))
 
@@ -176,29 +185,29 @@ def deviations(name: str, scale: str | None = None) -> Markdown:
     scale = scale or best_scale(found, store)
     if found.records(scale, store).runs.empty:
         scale = _planned(found)
-    rows = [
-        {
-            "what": f"`{deviation.axis}`",
-            "the paper": deviation.paper,
-            "here": on_axis(found.at(scale), deviation.axis),
-            "why": deviation.reason,
-        }
-        for deviation in found.deviations.get(scale, ())
-    ]
-    return Markdown(
-        report.markdown(pd.DataFrame(rows, columns=["what", "the paper", "here", "why"]))
-    )
+    return Markdown(report.markdown(ledger.deviations(found, scale)))
 
 
-def on_axis(runs: tuple[Run, ...], axis: str) -> str:
-    """What some runs have on an axis."""
-    return "; ".join(dict.fromkeys(_value(run.axes().get(axis, "none")) for run in runs))
+def entries() -> list[Markdown]:
+    """The ledger: for every artifact its records at each scale, and its deviations there."""
+    return [_entry(found, Store()) for found in artifacts().values()]
 
 
-def _value(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_value, value))
-    return f"{value:,}" if type(value) is int else str(value)
+def _entry(found: Artifact, store: Store) -> Markdown:
+    parts = [f"**{found.id}**: {found.title}", report.markdown(ledger.records(found, store))]
+    rows = [ledger.deviations(found, scale).assign(scale=scale) for scale in found.runs]
+    table = pd.concat(rows)
+    if len(table):
+        columns = ["scale", "what", "the paper", "here", "why"]
+        parts.append(report.markdown(table[columns]))
+    else:
+        parts.append("No deviation at any scale.")
+    return Markdown("\n".join(f"{part.strip()}\n" for part in parts))
+
+
+def costs(scale: str) -> Markdown:
+    """What each artifact took and will take, in time and on disk."""
+    return Markdown(report.markdown(ledger.costs(scale, Store())))
 
 
 def live(name: str, figure: str | None = None) -> None:
