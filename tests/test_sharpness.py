@@ -1,4 +1,4 @@
-"""Curvature as Adam feels it: against dense Hessians, and against what is stable and what is not."""
+"""Curvature as Adam feels it: against dense Hessians, and against what is stable and what not."""
 
 import math
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, hessian
+from torch.autograd.functional import hessian
+from torch.func import functional_call
 
 from experiments import sharpness
 from radam_core import RAdam
@@ -23,7 +24,7 @@ def dense(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> np.nd
     names = [name for name, _ in model.named_parameters()]
     values = tuple(value.detach() for value in model.parameters())
 
-    def loss(values: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def loss(*values: torch.Tensor) -> torch.Tensor:
         out = functional_call(model, dict(zip(names, values, strict=True)), (images,))
         return nn.functional.cross_entropy(out, labels)
 
