@@ -48,9 +48,8 @@ def sources(root: Path, names: tuple[str, ...]) -> Iterator[Path]:
         path = root / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             parts = file.relative_to(root).parts
-            if file.is_file() and not any(
-                p.startswith((".", "__pycache__", "_data")) for p in parts
-            ):
+            made = any(part.startswith(".") or part in ("__pycache__", "_data") for part in parts)
+            if file.is_file() and not made:
                 yield file
 
 
