@@ -41,12 +41,13 @@ def sharpness(loss: Tensor, parameters: Sequence[Tensor], weights: Tensor) -> fl
         denominator for the preconditioned one.
     """
     sizes = [one.numel() for one in parameters]
-    slope = torch.cat([one.flatten() for one in _grad(loss, parameters, create_graph=True)])
+    slopes = torch.autograd.grad(loss, parameters, create_graph=True)
+    slope = torch.cat([one.flatten() for one in slopes])
     root = weights.sqrt()
 
     def times(vector: np.ndarray) -> np.ndarray:
         along = torch.from_numpy(vector.ravel()).to(slope) * root
-        parts = _grad(slope, parameters, grad_outputs=along, retain_graph=True)
+        parts = torch.autograd.grad(slope, parameters, grad_outputs=along, retain_graph=True)
         return (torch.cat([one.flatten() for one in parts]) * root).numpy()
 
     n = sum(sizes)
@@ -54,10 +55,6 @@ def sharpness(loss: Tensor, parameters: Sequence[Tensor], weights: Tensor) -> fl
     first = np.random.default_rng(0).standard_normal(n).astype(np.float32)
     (largest,) = eigsh(hessian, 1, which="LA", tol=1e-2, v0=first, return_eigenvectors=False)
     return float(largest)
-
-
-def _grad(outputs: Tensor, inputs: Sequence[Tensor], **how: object) -> tuple[Tensor, ...]:
-    return torch.autograd.grad(outputs, inputs, **how)  # type: ignore[arg-type]
 
 
 def threshold(beta1: float) -> float:
