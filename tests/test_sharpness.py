@@ -28,7 +28,7 @@ def dense(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> np.nd
         out = functional_call(model, dict(zip(names, values, strict=True)), (images,))
         return nn.functional.cross_entropy(out, labels)
 
-    blocks = hessian(loss)(values)
+    blocks = hessian(loss, values)
     rows = [
         torch.cat([part.reshape(one.numel(), -1) for part in row], dim=1)
         for one, row in zip(values, blocks, strict=True)
