@@ -77,7 +77,11 @@ def test_the_points_are_those_of_the_records(
     records = find("fig6").records("smoke", smoke_store)
     view.data("fig6-smoke", records)
     points = pd.read_csv("_data/fig6-smoke-points.csv")
-    assert list(points) == ["optimizer", "lr", "step", "split", "metric", "value"]
+    axes, columns = list(points)[:-4], list(points)[-4:]
+    assert columns == ["step", "split", "metric", "value"]
+    assert {"optimizer", "lr"} <= set(axes)
+    assert {"run_id", "task", "epochs"}.isdisjoint(axes)  # a name, and what all have in common
+    assert len(points[axes].drop_duplicates()) == len(records.runs)  # what tells the runs apart
     assert points["value"].to_numpy() == pytest.approx(records.curves["value"].to_numpy(), 1e-5)
 
 
