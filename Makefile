@@ -11,7 +11,7 @@ READY := .venv/.ready
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test notebooks serve lab bench data check lock clean
+.PHONY: help env book test notebooks serve lab bench data check links lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,11 +50,14 @@ check: book ## check the built book: links, images, no outside host, a headless 
 	@$(PY) tools/check_site.py _build/html
 	@$(PY) tools/check_browser.py _build/html
 
+links: $(READY) ## follow every link of the book to another host
+	@$(PY) tools/book.py links
+
 lock: $(READY) ## pin what pyproject.toml asks for (UPGRADE=1 renews every pin)
 	@$(PY) tools/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## remove what was built (not .venv, data or results)
-	rm -rf _build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf _build book/_data build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find radam_core experiments tools tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an install that was cut short starts over. A changed lock updates

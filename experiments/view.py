@@ -2,7 +2,8 @@
 
 `artifact` glues everything under names that the text can use, so that no number of a run is ever
 typed: ``fig6-figure``, ``fig6-scale``, ``fig6-seeds``; for a claim ``fig6.robust`` its verdict,
-and ``fig6.robust-1``, ``fig6.robust-2`` ... its estimates with their intervals.
+and ``fig6.robust-1``, ``fig6.robust-2`` ... its estimates with their intervals. ``fig6-data`` are
+links to what the figure is drawn from, in files beside the page.
 """
 
 from __future__ import annotations
@@ -21,17 +22,19 @@ from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from myst_nb import glue
 
-from experiments import report, style
-from experiments.artifact import Artifact, best_scale, find, verdicts
-from experiments.record import ROOT, Store
+from experiments import ledger, report, style
+from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
+from experiments.record import ROOT, Store, write_atomically
 from experiments.spec import SCALES, Run
 from experiments.verdict import Records
 
 NOT_RUN = "not run"
+DATA = Path("_data")
+"""Beside the notebook, where Sphinx and Jupyter find them: the files behind its figures."""
 
 
 def artifact(name: str, scale: str | None = None) -> None:
-    """Glue an artifact's figure, scale, number of seeds, verdicts and estimates.
+    """Glue an artifact's figure and its data, scale, number of seeds, verdicts and estimates.
 
     Where no whole comparison is recorded, all of them say so.
 
@@ -46,6 +49,18 @@ def artifact(name: str, scale: str | None = None) -> None:
     set_matplotlib_formats("svg")
     found, store = find(name), Store()
     scale = scale or best_scale(found, store)
+    records = claims(name, scale)
+    recorded = not records.runs.empty
+    if found.draw is not None:
+        words = f"{name} is not run yet: {_command(found)}"
+        glue(f"{name}-figure", found.draw(records) if recorded else style.blank(words))
+        glue(f"{name}-data", data(f"{name}-{scale}", records), display=False)
+
+
+def claims(name: str, scale: str | None = None) -> Records:
+    """Glue what `artifact` glues but for the figure and its data; the records it rests on."""
+    found, store = find(name), Store()
+    scale = scale or best_scale(found, store)
     records = found.records(scale, store)
     recorded = not records.runs.empty
     glue(f"{name}-scale", scale if recorded else NOT_RUN, display=False)
@@ -57,9 +72,37 @@ def artifact(name: str, scale: str | None = None) -> None:
         estimates = [report.with_interval(estimate) for estimate in verdict.estimates]
         for number, estimate in enumerate(estimates or [NOT_RUN] * len(claim.parts), 1):
             glue(f"{verdict.claim}-{number}", estimate, display=False)
-    if found.draw is not None:
-        words = f"{name} is not run yet: {_command(found)}"
-        glue(f"{name}-figure", found.draw(records) if recorded else style.blank(words))
+    return records
+
+
+def data(name: str, records: Records) -> Markdown:
+    """Write what a figure is drawn from into files beside the notebook; links to them.
+
+    A row a run, with all its axes and its final numbers; and a row a point of a curve, with the
+    axes on which the runs differ.
+    """
+    if records.runs.empty:
+        return Markdown("No data yet.")
+    points = [name for name in ("step", "split", "metric", "value") if name in records.curves]
+    axes = [
+        axis
+        for axis in records.runs
+        if axis in records.curves and axis != "run_id" and _differs(records.runs[axis])
+    ]
+    tables = {"by run": records.runs}
+    if len(records.curves):
+        tables["point by point"] = records.curves[axes + points]
+    DATA.mkdir(exist_ok=True)
+    links = []
+    for words, rows in tables.items():
+        path = DATA / f"{name}-{words.split()[-1]}s.csv"
+        write_atomically(path, rows.to_csv(index=False, float_format="%.6g"))
+        links.append(f"[{words}]({path.as_posix()})")
+    return Markdown("The data behind this figure: " + ", ".join(links) + ".")
+
+
+def _differs(axis: pd.Series) -> bool:
+    return bool(axis.map(str).nunique() > 1)
 
 
 def table(name: str, scale: str | None = None) -> Markdown:
@@ -102,7 +145,7 @@ def samples(name: str, lr: float) -> Markdown:
     if not runs:
         return Markdown(f"{name} is not run yet: `{_command(found)}`")
     axes = pd.DataFrame([run.axes() for run in runs]).astype(object)
-    axes = axes.where(axes.notna(), "").map(_value)
+    axes = axes.where(axes.notna(), "").map(ledger.value)
     axes = axes.loc[:, axes.nunique() > 1]
     return shown(axes.assign(text=[_escaped(texts[run.id]) for run in runs]))
 
@@ -143,33 +186,35 @@ def deviations(name: str, scale: str | None = None) -> Markdown:
     scale = scale or best_scale(found, store)
     if found.records(scale, store).runs.empty:
         scale = _planned(found)
-    rows = [
-        {
-            "what": f"`{deviation.axis}`",
-            "the paper": deviation.paper,
-            "here": on_axis(found.at(scale), deviation.axis),
-            "why": deviation.reason,
-        }
-        for deviation in found.deviations.get(scale, ())
-    ]
-    return Markdown(
-        report.markdown(pd.DataFrame(rows, columns=["what", "the paper", "here", "why"]))
-    )
+    return Markdown(report.markdown(ledger.deviations(found, scale)))
 
 
-def on_axis(runs: tuple[Run, ...], axis: str) -> str:
-    """What some runs have on an axis."""
-    return "; ".join(dict.fromkeys(_value(run.axes().get(axis, "none")) for run in runs))
+def entries() -> list[Markdown]:
+    """The ledger: for every artifact its records at each scale, and its deviations there."""
+    return [_entry(found, Store()) for found in artifacts().values()]
 
 
-def _value(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_value, value))
-    return f"{value:,}" if type(value) is int else str(value)
+def _entry(found: Artifact, store: Store) -> Markdown:
+    parts = [f"**{found.id}**: {found.title}", report.markdown(ledger.records(found, store))]
+    rows = [ledger.deviations(found, scale).assign(scale=scale) for scale in found.runs]
+    table = pd.concat(rows)
+    if len(table):
+        columns = ["scale", "what", "the paper", "here", "why"]
+        parts.append(report.markdown(table[columns]))
+    else:
+        parts.append("No deviation at any scale.")
+    return Markdown("\n".join(f"{part.strip()}\n" for part in parts))
+
+
+def costs(scale: str) -> Markdown:
+    """What each artifact took and will take, in time and on disk."""
+    return Markdown(report.markdown(ledger.costs(scale, Store())))
 
 
 def live(name: str, figure: str | None = None) -> None:
-    """Run an artifact here and now at the smoke scale, and glue its figure as ``NAME-live``.
+    """Run an artifact here and now at the smoke scale; glue its figure as ``NAME-live``.
+
+    Its data is glued too, as ``NAME-live-data``.
 
     Parameters
     ----------
@@ -183,7 +228,9 @@ def live(name: str, figure: str | None = None) -> None:
     found: Artifact = find(name)
     if found.draw is None:
         raise ValueError(f"{name} draws no figure")
-    glue(figure or f"{name}-live", found.draw(trained(found.at("smoke"))))
+    records, label = trained(found.at("smoke")), figure or f"{name}-live"
+    glue(label, found.draw(records))
+    glue(f"{label}-data", data(label, records), display=False)
 
 
 def trained(runs: Iterable[Run]) -> Records:

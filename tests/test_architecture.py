@@ -22,6 +22,8 @@ ARROWS = {
     "experiments.style": "pandas matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
     "experiments.artifact": "pandas matplotlib spec verdict record errors",
+    "experiments.ledger": "pandas spec record report artifact campaign",
+    "experiments.sharpness": "torch numpy pandas scipy data radam_core",
     "experiments.yours": "spec errors artifact",
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
     "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict record report style "
@@ -49,8 +51,8 @@ ARROWS = {
     "data engine radam_core",
     "experiments.peers": "torch pandas errors peers radam_core torch_optimizer timm "
     "pytorch_optimizer optax jax pytorch_warmup schedulefree",
-    "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record report "
-    "verdict style artifact engine",
+    "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "
+    "report style artifact ledger engine",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
     "launch merge slurm tensorboard machine engine group optimizers data benchmarks yours",
     "experiments.__main__": "command_line",
@@ -62,6 +64,7 @@ short names; wherever in the file the import stands. The standard library is ope
 WITHOUT_TORCH = (
     *("spec", "record", "verdict", "style", "report", "artifact", "paper", "beyond", "campaign"),
     "yours",
+    "ledger",
 )
 
 

@@ -11,7 +11,11 @@ def output(name: str, kind: str, text: str) -> dict[str, Any]:
 
 
 def shown(text: str) -> str:
-    outputs = [output("lead", "text/plain", "'2.60'"), output("lines", "text/markdown", "| a |")]
+    outputs = [
+        output("lead", "text/plain", "'2.60'"),
+        output("lines", "text/markdown", "| a |"),
+        output("fig-data", "text/markdown", "The data: [by run](_data/fig-runs.csv)."),
+    ]
     code = {"cell_type": "code", "source": "x", "outputs": outputs}
     notebook = readable({"cells": [code, {"cell_type": "markdown", "source": text}]})
     assert notebook["cells"][0] == code
@@ -38,3 +42,8 @@ def test_a_figure_leaves_its_caption_with_its_numbers() -> None:
 
 def test_a_glued_table_is_written_out() -> None:
     assert shown("```{glue:md} lines\n:format: myst\n```") == "| a |"
+
+
+def test_the_data_behind_a_figure_can_be_followed() -> None:
+    text = "```{glue:figure} fig\n:alt: Two lines.\n\nA lead.\n{glue:md}`fig-data:myst`\n```"
+    assert shown(text) == "\nA lead.\nThe data: [by run](_data/fig-runs.csv).\n"

@@ -14,7 +14,7 @@ SOUND = """
 </head><body>
   <p id="here"><a href="#here">here</a> <a href="other.html#there%20too">there</a></p>
   <a href="https://example.org/paper">a link that a reader may follow</a>
-  <a href="mailto:someone@example.org">mail</a>
+  <a href="mailto:someone@example.org">mail</a> <a download href="_static/points.csv">data</a>
   <img src="_static/plot.png" alt="A line that falls"><img src="data:image/png;base64,AA" alt="x">
 </body></html>
 """
@@ -25,6 +25,8 @@ def site(tmp_path: Path) -> Path:
     """A small site with nothing wrong."""
     (tmp_path / "_static").mkdir()
     (tmp_path / "_static" / "plot.png").write_bytes(b"png")
+    (tmp_path / "_static" / "points.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "_static" / "none.csv").write_text("x,y\n")
     (tmp_path / "_static" / "style.css").write_text("body { background: url('plot.png') }")
     (tmp_path / "other.html").write_text(
         '<h1 id="there too">Other</h1><a href="/index.html">up</a>'
@@ -56,6 +58,8 @@ def test_a_sound_site_has_no_problems(site: Path) -> None:
         ('<iframe src="https://example.org/"></iframe>', "loads from another host"),
         ("<style>@import 'https://example.org/a.css';</style>", "loads from another host"),
         ('<p style="background: url(//example.org/a.png)">x</p>', "loads from another host"),
+        ('<a download href="gone.csv">x</a>', "leads nowhere: gone.csv"),
+        ('<a download href="_static/none.csv">x</a>', "nothing to download: _static/none.csv"),
         ("<pre>&lt;Figure size 800x100 with 0 Axes&gt;</pre>", "words in the place of a figure"),
     ],
 )
@@ -97,6 +101,8 @@ def test_a_build_is_stale_when_a_source_changes_and_only_then(tmp_path: Path) ->
 
     (code / "__pycache__" / "a.pyc").write_bytes(b"compiled")
     (code / ".a.py.swp").write_bytes(b"an editor's file")
+    (code / "_data").mkdir()
+    (code / "_data" / "fig.csv").write_text("what the build itself writes\n")
     (tmp_path / "elsewhere.py").write_text("b = 1\n")
     assert digest(tmp_path, ("code", "requirements.lock")) == states[0]
 

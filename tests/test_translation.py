@@ -15,6 +15,7 @@ from experiments import engine, tasks
 from experiments.data.bpe import END, PAD
 from experiments.errors import UserError
 from experiments.paper import _translation
+from experiments.record import Result, Store
 from experiments.spec import Run, options
 from experiments.tasks._marian import transformer
 from experiments.tasks.translation import SMOOTHING, Translation
@@ -405,3 +406,22 @@ def test_the_paper_scale_has_the_settings_of_the_paper() -> None:
     assert (row["dropout"], row["clip"], row["lr"], row["weight_decay"]) == (0.3, 25, 3e-4, 1e-4)
     assert (row["LinearWarmup.steps"], row["LinearDecay.total"]) == (4_000, 70_000)
     assert (row["batch_size"], row["norm"], row["beam"]) == (4_000, "post", 5)
+
+
+def test_what_was_translated_is_shown_sentence_by_sentence(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    runs = {name: _translation.arm("smoke", name, 0) for name in (_translation.WARMUP, "RAdam")}
+    assert list(_translation.translations(store, runs)) == ["sentence", "by", "text"]
+    assert _translation.translations(store, runs).empty
+    for name, found in zip(runs, ("one | two", ""), strict=True):
+        notes = {"translations": [["eins", "one", found]] * 5}
+        store.add(Result(runs[name], "finished", {}, [], notes), "smoke")
+    table = _translation.translations(store, runs)
+    assert set(table["sentence"]) == set(range(1, _translation.SHOWN + 1))
+    first = table[table["sentence"] == 1].set_index("by")["text"]
+    assert dict(first) == {
+        "source": "eins",
+        "reference": "one",
+        _translation.WARMUP: "one / two",
+        "RAdam": "(nothing)",
+    }

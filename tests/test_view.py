@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from pandas.testing import assert_frame_equal
@@ -16,8 +17,9 @@ BUILT = [name for name, one in artifacts().items() if one.runs]
 
 
 @pytest.fixture
-def glued(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is glued, by name."""
+def glued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What is glued, by name; the files beside it go into `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
     monkeypatch.setattr(view, "glue", lambda name, value, display=True: found.update({name: value}))
     monkeypatch.setattr(view, "set_matplotlib_formats", lambda _: None)
@@ -53,12 +55,53 @@ def test_a_page_can_be_made_before_anything_is_run(
     assert recorded[f"{name}-scale"] == "smoke"
     assert recorded[f"{name}-seeds"] == "1"
     assert (f"{name}-figure" in glued) == (find(name).draw is not None)
+    assert (f"{name}-data" in glued) == (find(name).draw is not None)
     if find(name).draw is not None:
         assert isinstance(glued[f"{name}-figure"], Figure)
         (panel,) = glued[f"{name}-figure"].axes  # without, a notebook would show none of it
         (words,) = (text.get_text() for text in panel.texts)
         assert words.startswith(f"{name} is not run yet: python -m experiments run {name} --scale ")
         assert not words.endswith("smoke")
+        assert glued[f"{name}-data"].data == "No data yet."
+        links = re.findall(r"\[([^]]+)\]\(([^)]+)\)", recorded[f"{name}-data"].data)
+        planned = find(name).at("smoke")
+        tables = {words: pd.read_csv(tmp_path / path) for words, path in links}
+        assert set(tables["by run"]["run_id"]) == {run.id for run in planned}
+        records = find(name).records("smoke", smoke_store)
+        assert ("point by point" in tables) == (len(records.curves) > 0)
+
+
+def test_the_points_are_those_of_the_records(
+    monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    records = find("fig6").records("smoke", smoke_store)
+    view.data("fig6-smoke", records)
+    points = pd.read_csv("_data/fig6-smoke-points.csv")
+    axes, columns = list(points)[:-4], list(points)[-4:]
+    assert columns == ["step", "split", "metric", "value"]
+    assert {"optimizer", "lr"} <= set(axes)
+    assert {"run_id", "task", "epochs"}.isdisjoint(axes)  # a name, and what all have in common
+    assert len(points[axes].drop_duplicates()) == len(records.runs)  # what tells the runs apart
+    assert points["value"].to_numpy() == pytest.approx(records.curves["value"].to_numpy(), 1e-5)
+
+
+CHAPTERS = sorted((Path(__file__).parent.parent / "book").glob("*.md"))
+FIGURE = re.compile(r"^```\{glue:figure\} (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", CHAPTERS, ids=lambda page: page.stem)
+def test_every_figure_from_runs_offers_its_data(page: Path) -> None:
+    for name, body in FIGURE.findall(page.read_text()):
+        label = name.removesuffix("-figure")
+        if label in BUILT or (label.endswith("-live") and label.removesuffix("-live") in BUILT):
+            assert f"{{glue:md}}`{label}-data:myst`" in body, f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("page", CHAPTERS, ids=lambda page: page.stem)
+def test_every_chapter_says_what_would_change_our_mind(page: Path) -> None:
+    if page.stem not in ("api", "references"):
+        assert "\n## What would change our mind\n" in page.read_text()
 
 
 def test_what_is_trained_on_a_page_is_as_if_recorded(smoke_store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Build the book (`make book`) or its executed notebooks (`make notebooks`).
+"""Build the book (`make book`), its executed notebooks (`make notebooks`), or check its links.
 
 Jupyter Book reuses a notebook's outputs as long as its cells stay the same, and knows nothing of
 what the cells compute with. So outputs are kept only while the code, the recorded results and the
@@ -19,30 +19,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 EXECUTED = BUILD / ".jupyter_cache"
+DATA = ROOT / "book" / "_data"
+"""What the cells write: the files behind the figures. As good as the outputs, and as stale."""
 
 RECORD = "application/papermill.record/"
-GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`]+)`")
+GLUED = re.compile(r"\{glue:(?:text|md)\}`(?P<name>[^`:]+)(?::myst)?`")
 REFERENCE = re.compile(r"\{(?:cite(?::\w+)?|eq|numref|py:\w+)\}`~?(?P<name>[^`]+)`")
 DIRECTIVE = re.compile(
     r"^```\{(?P<kind>glue:figure|glue:md|math)\}(?P<name>[^\n]*)\n(?::[^\n]*\n)*(?P<body>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 
+JUPYTER_BOOK = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "--all"]
+
 COMPUTED_WITH = ("radam_core", "experiments", "requirements.lock")
-MADE_FROM = (*COMPUTED_WITH, "book", "_config.yml", "tools/book.py")
+MADE_FROM = (*COMPUTED_WITH, "book", "_config.yml", "tools")
 
 
 def sources(root: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the files that `names` are or hold, in a fixed order; not hidden ones or caches."""
+    """Yield the files that `names` are or hold, in a fixed order; nothing hidden or made."""
     for name in names:
         path = root / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             parts = file.relative_to(root).parts
-            if file.is_file() and not any(p.startswith((".", "__pycache__")) for p in parts):
+            made = any(part.startswith(".") or part in ("__pycache__", "_data") for part in parts)
+            if file.is_file() and not made:
                 yield file
 
 
@@ -84,8 +91,9 @@ def build_html(*, force: bool) -> int:
         return 0
 
     built.unlink(missing_ok=True)
-    if force or not is_current(executed, computed_with):
+    if force or not is_current(executed, computed_with) or not DATA.is_dir():
         shutil.rmtree(EXECUTED, ignore_errors=True)
+        shutil.rmtree(DATA, ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
     executed.write_text(computed_with)
 
@@ -93,14 +101,18 @@ def build_html(*, force: bool) -> int:
     # keep its warnings to itself: so write all of them anew. The notebooks' outputs are reused.
     shutil.rmtree(HTML, ignore_errors=True)
     start = time.monotonic()
-    jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    status = execute([str(jupyter_book), "build", "book", "--all", "-W", "-n", "--keep-going"])
+    status = execute([*JUPYTER_BOOK, "-W", "-n", "--keep-going"])
     if status or not index.is_file():
         print("The book was not built: the errors and warnings above say why.", file=sys.stderr)
         return status or 1
     built.write_text(made_from)
     print(f"The book was built in {time.monotonic() - start:.0f} s.\nOpen {index.as_uri()}")
     return 0
+
+
+def check_links() -> int:
+    """Follow every link to another host, with Sphinx's own checker. Return the exit status."""
+    return execute([*JUPYTER_BOOK, "--builder", "linkcheck"])
 
 
 def is_notebook(page: Path) -> bool:
@@ -145,8 +157,33 @@ def readable(notebook: dict[str, Any]) -> dict[str, Any]:
     return notebook
 
 
+def installing(repository: dict[str, str]) -> dict[str, Any]:
+    """Return a cell that gets a bare machine, such as Colab's, what a chapter needs.
+
+    Where `experiments` can be imported, as on Binder and here, it does nothing. The records and the
+    code that reads them are in no package, so the repository is cloned.
+    """
+    source = f"""\
+# On a bare machine: the code, the records and the packages, in some minutes. Elsewhere nothing.
+import importlib.util, os, subprocess, sys
+
+if importlib.util.find_spec("experiments") is None:
+    clone = ["git", "clone", "--depth", "1", "--branch", "{repository["branch"]}"]
+    subprocess.run([*clone, "{repository["url"]}", "radam"], check=True)
+    packages = ["./radam[experiments,peers,integrations]", "myst-nb"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *packages], check=True)
+    sys.path.insert(0, os.path.abspath("radam"))
+    os.chdir("radam/book")"""
+    kind: dict[str, Any] = {"cell_type": "code", "execution_count": None, "outputs": []}
+    return {**kind, "id": "install", "metadata": {}, "source": source}
+
+
 def build_notebooks() -> int:
-    """Execute every chapter and write it as .ipynb to _build/notebooks. Return the exit status."""
+    """Execute every chapter and write it as .ipynb to _build/notebooks. Return the exit status.
+
+    Where the repository has an address, each begins with a cell that installs what it needs.
+    """
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
     target = BUILD / "notebooks"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -158,21 +195,26 @@ def build_notebooks() -> int:
         if status := execute(command):
             return status
         plain = readable(json.loads(notebook.read_text(encoding="utf-8")))
+        if repository["url"]:
+            plain["cells"].insert(0, installing(repository))
         notebook.write_text(
             json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         print(f"wrote {notebook.relative_to(ROOT)}")
+    shutil.copytree(DATA, target / DATA.name)
     return 0
 
 
 def main() -> int:
     """Build what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["html", "notebooks"])
+    parser.add_argument("what", choices=["html", "notebooks", "links"])
     parser.add_argument("--force", action="store_true", help="execute every notebook anew")
     arguments = parser.parse_args()
     if arguments.what == "notebooks":
         return build_notebooks()
+    if arguments.what == "links":
+        return check_links()
     return build_html(force=arguments.force)
 
 

@@ -2,8 +2,9 @@
 
     python tools/check_site.py _build/html
 
-Every internal link, anchor and image must resolve, every image must have an alternative text, and
-nothing may load from another host. A link that a reader can follow to another host is fine.
+Every internal link, anchor and image must resolve, every image must have an alternative text, a
+table that can be downloaded must have rows, and nothing may load from another host. A link that a
+reader can follow to another host is fine.
 """
 
 import argparse
@@ -41,11 +42,12 @@ FIGURE_IN_WORDS = re.compile(r"<Figure size .*>")
 
 @dataclass
 class Page(HTMLParser):
-    """What one page names: its anchors, the places it links to, the files it loads."""
+    """What one page names: its anchors, the places it links to, the files it loads or offers."""
 
     anchors: set[str] = field(default_factory=set)
     links: list[str] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
+    downloads: list[str] = field(default_factory=list)
     unnamed_images: list[str] = field(default_factory=list)
     figures_in_words: list[str] = field(default_factory=list)
     inside: str = ""
@@ -61,6 +63,7 @@ class Page(HTMLParser):
         self.anchors.update(values[name] for name in ("id", "name") if values.get(name))
         if tag in ("a", "area") and "href" in values:
             self.links.append(values["href"])
+            self.downloads += [values["href"]] if "download" in values else []
         if tag == "link" and "href" in values:
             fetched = set(values.get("rel", "").lower().split()) - LINKS_NOT_FETCHED
             (self.loads if fetched else self.links).append(values["href"])
@@ -137,6 +140,14 @@ def page_problems(source: Path, pages: dict[Path, Page], site: Path) -> Iterator
             yield f"leads out of the site: {address}"
         elif anchor and path in pages and anchor not in pages[path].anchors:
             yield f"no such anchor: {address}"
+        elif address in page.downloads and path.suffix == ".csv" and not has_rows(path):
+            yield f"nothing to download: {address}"
+
+
+def has_rows(table: Path) -> bool:
+    """Tell whether a CSV file has a line below its head."""
+    with table.open(encoding="utf-8") as lines:
+        return sum(1 for _, line in zip(range(2), lines, strict=False) if line.strip()) == 2
 
 
 def style_problems(sheet: Path, site: Path) -> Iterator[str]:

@@ -7,12 +7,14 @@ uncorrected second moment, as the paper and fairseq do.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from experiments import style
 from experiments.artifact import Deviation
+from experiments.record import Store
 from experiments.spec import Optim, Run, Schedule, options
 from experiments.verdict import Records
 
@@ -185,6 +187,27 @@ def _arm(row: dict[str, object]) -> str:
     if row.get("optim.delay"):
         return DELAYED
     return EPS if row["optim.eps"] == 1e-4 else VANILLA
+
+
+SHOWN = 3
+LONGEST = 120
+"""Characters: a model that stalls may repeat itself without end."""
+
+
+def translations(store: Store, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Some test sentences, and what each of some named runs makes of them; empty if not run."""
+    lines = {line["run_id"]: line for line in store.provenance(runs.values())}
+    rows: dict[tuple[int, str], str] = {}
+    for name, run in runs.items():
+        line = lines.get(run.id, {})
+        for number, (source, target, found) in enumerate(line.get("translations", ())[:SHOWN], 1):
+            rows |= {(number, "source"): source, (number, "reference"): target}
+            rows[number, name] = found[:LONGEST]
+    table = [
+        {"sentence": number, "by": by, "text": text.replace("|", "/") or "(nothing)"}
+        for (number, by), text in sorted(rows.items(), key=lambda item: item[0][0])
+    ]
+    return pd.DataFrame(table, columns=["sentence", "by", "text"])
 
 
 _CORPUS = Deviation(

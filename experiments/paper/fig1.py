@@ -20,6 +20,7 @@ from experiments.paper._translation import (
     WARMUP,
     arm,
     by_arm,
+    translations,
 )
 from experiments.record import Store
 from experiments.verdict import Claim, Part, Records
@@ -163,25 +164,9 @@ def tabulate(records: Records) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
 
 
-SHOWN = 3
-LONGEST = 120
-"""Characters: a model that stalls may repeat itself without end."""
-
-
 def samples(store: Store, scale: str) -> pd.DataFrame:
     """Some test sentences, and what each arm makes of them at the first seed; empty if not run."""
-    lines = {line["run_id"]: line for line in store.provenance(ARTIFACT.at(scale))}
-    rows: dict[tuple[int, str], str] = {}
-    for name in ARMS:
-        line = lines.get(arm(scale, name, 0).id, {})
-        for number, (source, target, found) in enumerate(line.get("translations", ())[:SHOWN], 1):
-            rows |= {(number, "source"): source, (number, "reference"): target}
-            rows[number, name] = found[:LONGEST]
-    table = [
-        {"sentence": number, "by": by, "text": text.replace("|", "/") or "(nothing)"}
-        for (number, by), text in sorted(rows.items(), key=lambda item: item[0][0])
-    ]
-    return pd.DataFrame(table, columns=["sentence", "by", "text"])
+    return translations(store, {name: arm(scale, name, 0) for name in ARMS})
 
 
 ARTIFACT = Artifact(

@@ -23,7 +23,9 @@ from experiments.paper._translation import (
     arm,
     by_arm,
     other,
+    translations,
 )
+from experiments.record import Store
 from experiments.spec import Run
 from experiments.verdict import Claim, Part, Records
 
@@ -113,6 +115,12 @@ def tabulate(records: Records) -> pd.DataFrame:
         }
         rows[name]["seeds"] = str(max(map(len, values.values())))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
+
+
+def samples(store: Store, scale: str) -> pd.DataFrame:
+    """Some test sentences from German, and what both make of them at the first seed."""
+    runs = _pair(scale, 0)[:2]  # the first of the directions
+    return translations(store, dict(zip((WARMUP, RADAM), runs, strict=True)))
 
 
 _BLEU = "enough updates for a translation, in about ten minutes a run"

@@ -1,0 +1,165 @@
+"""The ledger: what is planned and recorded, what it cost, and where it differs from the paper.
+
+All of it is read from the specs and from the provenance of the records; nothing is typed anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from experiments import report
+from experiments.artifact import Artifact, artifacts
+from experiments.campaign import hours_left
+from experiments.record import TABLES, Store, as_line
+from experiments.spec import SCALES, Run
+
+CPU = "cpu"
+
+
+def deviations(artifact: Artifact, scale: str) -> pd.DataFrame:
+    """On what, and why, the runs at a scale differ from the paper's: one row an axis."""
+    rows = [
+        {
+            "what": f"`{deviation.axis}`",
+            "the paper": deviation.paper,
+            "here": on_axis(artifact.at(scale), deviation.axis),
+            "why": deviation.reason,
+        }
+        for deviation in artifact.deviations.get(scale, ())
+    ]
+    return pd.DataFrame(rows, columns=["what", "the paper", "here", "why"])
+
+
+def on_axis(runs: tuple[Run, ...], axis: str) -> str:
+    """What some runs have on an axis."""
+    return "; ".join(dict.fromkeys(value(run.axes().get(axis, "none")) for run in runs))
+
+
+def value(of: object) -> str:
+    """A value of an axis as people read it."""
+    if isinstance(of, tuple):
+        return ", ".join(map(value, of))
+    return f"{of:,}" if type(of) is int else str(of)
+
+
+def records(artifact: Artifact, store: Store) -> pd.DataFrame:
+    """One row a scale: how many runs and seeds, where they were done, and for how long."""
+    return pd.DataFrame([_scale(artifact, scale, store) for scale in _scales(artifact)])
+
+
+def _scales(artifact: Artifact) -> list[str]:
+    return [scale for scale in SCALES if scale in artifact.runs]
+
+
+def _scale(artifact: Artifact, scale: str, store: Store) -> dict[str, str]:
+    runs = artifact.at(scale)
+    done = store.recorded(runs)
+    lines = [line for line in store.provenance(runs) if line["run_id"] in done]
+    seeds = {run.seed for run in runs if run.id in done}
+    return {
+        "scale": scale,
+        "runs planned": f"{len(runs):,}",
+        "recorded": f"{len(done):,}",
+        "seeds": f"{len(seeds)} of {len({run.seed for run in runs})}",
+        "on": "; ".join(f"{machine} ({n})" for machine, n in made_on(lines).items()) or "–",
+        "time": time(lines) or "–",
+        "shares runs with": ", ".join(
+            f"{name} ({n})" for name, n in shared(artifact, scale).items()
+        )
+        or "none",
+    }
+
+
+def made_on(lines: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """On which kinds of machine runs were done, and how many on each."""
+    return Counter(_machine(line) for line in lines)
+
+
+def _machine(line: Mapping[str, Any]) -> str:
+    system = str(line.get("platform", "")).partition("-")[0]
+    versions = line.get("versions", {})
+    parts = [line.get("device", ""), system, f"torch {versions.get('torch', 'unknown')}"]
+    return ", ".join(part for part in parts if part)
+
+
+def cost(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Hours of each kind of device that runs took: of a processor, of its cores.
+
+    A run that shared a GPU with others counts with its share.
+    """
+    hours: dict[str, float] = {}
+    for line in lines:
+        device = line["device"]
+        share = (line.get("threads") or 1) if device == CPU else 1 / line.get("side_by_side", 1)
+        hours[device] = hours.get(device, 0.0) + line["wall_seconds"] * share / 3600
+    return hours
+
+
+def time(lines: Iterable[Mapping[str, Any]]) -> str:
+    """The same in words, such as "2.49 core-hours"."""
+    return "; ".join(
+        f"{_hours(hours)} {'core-hours' if device == CPU else f'hours of {device}'}"
+        for device, hours in cost(lines).items()
+    )
+
+
+def _hours(hours: float) -> str:
+    return report.number(hours) if hours >= 0.005 else "under 0.01"
+
+
+def shared(artifact: Artifact, scale: str) -> dict[str, int]:
+    """The other artifacts that rest on some of the same runs at a scale, and on how many."""
+    own = {run.id for run in artifact.at(scale)}
+    others = {
+        name: len(own & {run.id for run in other.runs.get(scale, ())})
+        for name, other in artifacts().items()
+        if name != artifact.id
+    }
+    return {name: count for name, count in others.items() if count}
+
+
+def sizes(store: Store) -> Counter[str]:
+    """How many bytes of the results belong to each run, by its id."""
+    found: Counter[str] = Counter()
+    for task in store.tasks():
+        for table in TABLES:
+            text = (store.root / task / f"{table}.csv").read_text()
+            for line in text.splitlines(keepends=True)[1:]:
+                found[line.partition(",")[0]] += len(line)
+        for provenance in store.lines(task):
+            found[provenance["run_id"]] += len(as_line(provenance))
+    return found
+
+
+def costs(scale: str, store: Store) -> pd.DataFrame:
+    """One row an artifact: the time that its records took and the rest will, and their size."""
+    bytes_of = sizes(store)
+    rows = []
+    for name, artifact in artifacts().items():
+        if scale not in artifact.runs:
+            continue
+        runs = artifact.at(scale)
+        done = store.recorded(runs)
+        lines = [line for line in store.provenance(runs) if line["run_id"] in done]
+        rows.append(
+            {
+                "artifact": name,
+                "runs": f"{len(done)} of {len(runs)}",
+                "time taken": time(lines) or "–",
+                "time left": _left(runs, store) if len(done) < len(runs) else "none",
+                "records, kB": f"{sum(bytes_of[one] for one in done) / 1000:,.0f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _left(runs: tuple[Run, ...], store: Store) -> str:
+    known = {
+        device: hours for device, hours in hours_left(runs, store).items() if hours is not None
+    }
+    words = (f"{report.number(hours)} hours on {device}" for device, hours in known.items())
+    return "; ".join(words) or "not known"

@@ -1,0 +1,106 @@
+"""The ledger says what the specs and the records say, and nothing else."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from experiments import ledger, view
+from experiments.artifact import artifacts, find
+from experiments.record import Result, Store
+from experiments.spec import Optim, Run, options
+
+LINE = {"device": "cpu", "threads": 2, "wall_seconds": 1800.0, "platform": "Linux-6-x86"}
+
+
+def test_a_processor_is_paid_by_the_core_and_a_gpu_by_its_share() -> None:
+    gpu = {"device": "Some GPU", "threads": None, "wall_seconds": 3600.0, "side_by_side": 4}
+    assert ledger.cost([LINE, LINE, gpu]) == {"cpu": 2.0, "Some GPU": 0.25}
+    assert ledger.time([LINE, gpu]) == "1.00 core-hours; 0.250 hours of Some GPU"
+    assert ledger.time([{**LINE, "wall_seconds": 3.0}]) == "under 0.01 core-hours"
+    assert ledger.time([]) == ""
+
+
+def test_machines_of_a_kind_are_one() -> None:
+    other = {**LINE, "platform": "macOS-15-arm64", "versions": {"torch": "2.15.0"}}
+    assert ledger.made_on([LINE, LINE, other]) == {
+        "cpu, Linux, torch unknown": 2,
+        "cpu, macOS, torch 2.15.0": 1,
+    }
+
+
+def test_artifacts_share_runs_both_ways() -> None:
+    runs = {name: {run.id for run in find(name).at("cpu")} for name in ("fig6", "fig7")}
+    both = len(runs["fig6"] & runs["fig7"])
+    assert both > 0
+    assert ledger.shared(find("fig6"), "cpu")["fig7"] == both
+    assert ledger.shared(find("fig7"), "cpu")["fig6"] == both
+    assert "fig6" not in ledger.shared(find("fig6"), "cpu")
+    assert "fig8" not in ledger.shared(find("fig6"), "cpu")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """One seed of the smoke runs of fig8 (a measurement), as if it had been recorded."""
+    (run,) = find("fig8").at("smoke")
+    store = Store(tmp_path)
+    provenance = {**LINE, "versions": {"torch": "2.15.0"}}
+    curves = [(1.0, "exact", "variance", 0.5)]
+    store.add(Result(run, "finished", {"fall": 2.0}, curves, provenance), "smoke")
+    return store
+
+
+def test_an_entry_counts_what_is_recorded(store: Store) -> None:
+    smoke, paper = ledger.records(find("fig8"), store).to_dict("records")
+    assert smoke == {
+        "scale": "smoke",
+        "runs planned": "1",
+        "recorded": "1",
+        "seeds": "1 of 1",
+        "on": "cpu, Linux, torch 2.15.0 (1)",
+        "time": "1.00 core-hours",
+        "shares runs with": "none",
+    }
+    assert paper["recorded"] == "0"
+    assert paper["on"] == paper["time"] == "–"
+
+
+def test_the_size_of_a_record_is_that_of_its_lines(store: Store, tiny: Run) -> None:
+    (run,) = find("fig8").at("smoke")
+    store.add(Result(tiny, "finished", {"a": 1.0}, [], LINE), "smoke")
+    found = ledger.sizes(store)
+    heads = sum(len(path.read_text().splitlines(True)[0]) for path in store.root.glob("*/*.csv"))
+    whole = sum(path.stat().st_size for path in store.root.glob("*/*.*"))
+    assert found.keys() == {run.id, tiny.id}
+    assert sum(found.values()) == whole - heads
+
+
+def test_costs_tell_what_is_left(store: Store) -> None:
+    (row,) = (
+        one for one in ledger.costs("smoke", store).to_dict("records") if one["artifact"] == "fig8"
+    )
+    assert row["runs"] == "1 of 1"
+    assert row["time left"] == "none"
+    (row,) = (
+        one for one in ledger.costs("paper", store).to_dict("records") if one["artifact"] == "fig6"
+    )
+    assert row["time taken"] == "–"
+    assert row["time left"] == "not known"
+
+
+def test_the_ledger_has_every_artifact_scale_and_deviation() -> None:
+    entries = {entry.data.split("**")[1]: entry.data for entry in view.entries()}
+    assert entries.keys() == artifacts().keys()
+    for name, artifact in artifacts().items():
+        for scale in artifact.runs:
+            assert f"\n| {scale} | {len(artifact.at(scale)):,} |" in entries[name]
+            for one in artifact.deviations.get(scale, ()):
+                assert f"\n| {scale} | `{one.axis}` | {one.paper} |" in entries[name]
+
+
+def test_values_are_read_from_the_runs() -> None:
+    base = Run("digits", Optim("sgd", 0.1), settings=options(width=(1_000, 20)))
+    runs = (base, dataclasses.replace(base, epochs=3))
+    assert ledger.on_axis(runs, "width") == "1,000, 20"
+    assert ledger.on_axis(runs, "epochs") == "0; 3"
+    assert ledger.on_axis(runs, "absent") == "none"
