@@ -46,8 +46,9 @@ bench: $(READY) ## time an optimizer step against its peers and by option, the s
 data: $(READY) ## fetch CIFAR-10
 	@$(PY) -m experiments data cifar10
 
-check: book ## check the built book: links, images, no outside host, a headless browser
+check: book ## check the built book: links, images, no outside host, and in a headless browser
 	@$(PY) tools/check_site.py _build/html
+	$(PY) -m pytest -m browser tests/test_browser.py
 	@$(PY) tools/check_browser.py _build/html
 
 links: $(READY) ## follow every link of the book to another host

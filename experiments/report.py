@@ -49,15 +49,15 @@ def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 
 def page(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """The table in three columns, for a page of the book: decided claims first, wide cells."""
+    """The table for a page of the book: decided claims first, each with a link to its evidence.
+
+    The link leads to a label of the book, ``(evidence-fig6)=``, which a chapter has for every
+    artifact.
+    """
     rows = table(sorted(verdicts, key=lambda verdict: verdict.status == "not run"))
-    claims = "**" + rows["artifact"] + "** " + rows["claim"]
-    claims += "<br>*The paper: " + rows["the paper"] + "*"
-    seeds = rows["seeds"].map(lambda n: f", {n} seeds" if n.isdigit() else f", {n}" if n else "")
-    scale = rows["scale"].map(lambda scale: f"<br>{scale}" if scale else "")
-    return pd.DataFrame(
-        {"claim": claims, "ours": rows["ours"], "verdict": rows["verdict"] + scale + seeds}
-    )
+    links = "**[" + rows["artifact"] + "](#evidence-" + rows["artifact"] + ")** "
+    claims = links + rows["claim"] + "<br>*The paper: " + rows["the paper"] + "*"
+    return rows.assign(claim=claims).drop(columns=["artifact", "the paper"])
 
 
 def summary(verdicts: Sequence[Verdict]) -> pd.DataFrame:

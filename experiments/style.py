@@ -1,7 +1,8 @@
 """The one look of every figure, and one colour for every optimizer.
 
 The figures have no background of their own and draw lines and text in a grey that reads on white
-and on near-black, so that one file serves a page in light and in dark.
+and, brightened by the book's style sheet, on near-black: one file serves a page in light and in
+dark.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 
 from experiments.errors import UserError
 
-GREY = "#7a7f87"
+GREY = "#6b7078"
 NAMES = {
     "sgd": "SGD",
     "adagrad": "AdaGrad",
@@ -38,11 +39,11 @@ COLOURS = {
     "Adam-2k": "#00a07a",
 }
 """One colour for every optimizer; told apart by readers with any colour vision."""
-SPARE = ("#8a6fc0", "#7a7f87")
+SPARE = ("#8a6fc0", GREY)
 """For optimizers that have none of their own."""
 
 EXACT, FIRST_ORDER, PLAIN = COLOURS["RAdam"], COLOURS["Adam"], GREY
-PALETTE = sns.color_palette(["#0083c9", "#d98c00", "#00a07a", "#d1495b", "#8a6fc0", "#7a7f87"])
+PALETTE = sns.color_palette(["#0083c9", "#d98c00", "#00a07a", "#d1495b", "#8a6fc0", GREY])
 SEQUENCE = "blend:#e8a33d,#d1495b,#8a6fc0"
 """Palettes for unordered and for ordered series."""
 

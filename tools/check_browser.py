@@ -1,31 +1,41 @@
-"""Open every page of a built site in a headless browser with the network off.
+"""Look at the pages of a built site in a headless browser that can reach this machine alone.
 
     python tools/check_browser.py _build/html
 
-Each page is opened as a file and from a server on this machine, at the width of a phone. No request
-may fail or go to another host, no script may raise, every formula must be rendered, every picture
-must have arrived, and the page must not scroll sideways.
+prints what every page weighs and how soon it is painted. What must hold is asked by the functions
+below, which yield a sentence for everything that is wrong with an open page; tests/test_browser.py
+asks them of the whole book (`make check`), and of small pages with planted faults.
 """
 
 import argparse
-import json
-import os
+import io
 import shutil
-import signal
-import subprocess
+import statistics
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from websocket import WebSocket
+import numpy as np
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Request,
+    Response,
+    ViewportSize,
+    sync_playwright,
+)
 
 BROWSERS = (
     "chromium-headless-shell",
@@ -35,34 +45,17 @@ BROWSERS = (
     "google-chrome-stable",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
-PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-PATIENCE = 60.0  # seconds for one answer of the browser
+ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+PHONE = ViewportSize(width=390, height=844)
+DESK = ViewportSize(width=1280, height=900)
 
-# Waits for the page and for MathJax, then reports on the page as it stands.
-INSPECT = """
-(async () => {
-  if (document.readyState !== 'complete') {
-    await new Promise((done) => window.addEventListener('load', done));
-  }
-  if (window.MathJax?.startup) await MathJax.startup.promise;
-  await new Promise((done) => setTimeout(done, 100)); // for what the rendering asks for in turn
-  const all = (selector) => [...document.querySelectorAll(selector)];
-  return {
-    unrendered: all('.math')
-      .filter((e) => !e.querySelector('mjx-container'))
-      .map((e) => e.textContent),
-    misread: all('mjx-merror, [data-mjx-error]').map((e) => e.textContent),
-    missing: all('img').filter((e) => e.complete && !e.naturalWidth).map((e) => e.src),
-    excess: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-    widest: all('article *')
-      .filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
-      .filter((e) => !e.closest('pre, table, .highlight, mjx-container'))
-      .map((e) => e.tagName.toLowerCase() + ' ' + e.className)
-      .slice(0, 3)
-      .join(', '),
-  };
-})()
-"""
+HEAVIEST = 1_500_000  # bytes of a page without the scripts, styles and fonts that all pages share
+SHARED = ("script", "stylesheet", "font")
+LEAST_CONTRAST = 4.5  # WCAG 2, 1.4.3, for text of any size
+SOON = 1.0  # seconds to the first paint: what we want
+LATE = 10.0  # and what no slow machine explains
+
+RENDERED = "() => window.MathJax?.startup ? MathJax.startup.promise.then(() => true) : true"
 
 
 class SilentHandler(SimpleHTTPRequestHandler):
@@ -93,156 +86,273 @@ def find_browser() -> str:
     raise FileNotFoundError("No Chromium or Chrome was found: install one (on Debian: chromium).")
 
 
-class Tab:
-    """One tab of a browser, over the DevTools protocol."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self.socket = socket
-        self.session = ""
-        self.last_id = 0
-        self.events: list[dict[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self.session = attached["sessionId"]
-        for domain in ("Page", "Network", "Runtime"):
-            self.call(f"{domain}.enable")
-        self.call("Emulation.setDeviceMetricsOverride", **PHONE)
-
-    def receive(self) -> dict[str, Any]:
-        """Return the next message, noting it if it is an event."""
-        message: dict[str, Any] = json.loads(self.socket.recv())
-        if "method" in message:
-            self.events.append(message)
-        return message
-
-    def call(self, method: str, **params: object) -> dict[str, Any]:
-        """Send a command and return its result; raise RuntimeError if the browser refuses it."""
-        self.last_id += 1
-        message = {"id": self.last_id, "method": method, "params": params}
-        if self.session:
-            message["sessionId"] = self.session
-        self.socket.send(json.dumps(message))
-        while (answer := self.receive()).get("id") != self.last_id:
-            pass
-        if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']['message']}")
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    def open(self, address: str) -> dict[str, Any]:
-        """Open an address and return what INSPECT reports of the page, redirects followed."""
-        self.events.clear()
-        self.call("Page.navigate", url=address)
-        while True:
-            while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-                self.receive()
-            try:
-                answer = self.call(
-                    "Runtime.evaluate", expression=INSPECT, awaitPromise=True, returnByValue=True
-                )
-            except RuntimeError:  # the page was left for the one that it redirects to
-                self.events = [e for e in self.events if e["method"] != "Page.loadEventFired"]
-                continue
-            report: dict[str, Any] = answer["result"]["value"]
-            return report
-
-
 @contextmanager
-def opened(command: str) -> Iterator[Tab]:
-    """Start a browser that can reach this machine alone; yield its tab."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        options += ["--no-first-run", "--disable-background-networking", "--disable-extensions"]
-        options += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        options += [f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
-        # The command may be a script around the browser: a session of their own ends them together.
-        process = subprocess.Popen(
-            [command, *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+def launched(command: str) -> Iterator[Browser]:
+    """Start a browser that finds no host but this machine."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=command, args=[ALONE, "--no-sandbox", "--disable-dev-shm-usage"]
         )
         try:
-            socket = WebSocket()
-            socket.settimeout(PATIENCE)
-            address = address_of(process, Path(profile))
-            socket.connect(address, suppress_origin=True, http_no_proxy=["127.0.0.1"])
-            yield Tab(socket)
+            yield browser
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+            browser.close()
 
 
-def address_of(process: subprocess.Popen[bytes], profile: Path) -> str:
-    """Wait until a browser says where it listens, and return that address."""
-    port_file = profile / "DevToolsActivePort"
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        if port_file.is_file() and len(lines := port_file.read_text().splitlines()) == 2:
-            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-        time.sleep(0.05)
-    raise RuntimeError("The browser did not start.")
+@dataclass
+class Visit:
+    """An open page, what went wrong while it loaded, and the bytes that it asked for, by kind."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    weights: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def own_weight(self) -> int:
+        """Bytes without what all pages share."""
+        return sum(size for kind, size in self.weights.items() if kind not in SHARED)
+
+    def listen(self) -> None:
+        """Take down what the page does from now on."""
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", self._fail)
+        self.page.on("request", self._ask)
+        self.page.on("requestfailed", self._miss)
+        self.page.on("response", self._weigh)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        # What did not load is told below, with its address.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            self.complaints.append(f"the console has an error: {message.text}")
+
+    def _fail(self, error: Error) -> None:
+        self.complaints.append(f"a script failed: {error.message}")
+
+    def _ask(self, request: Request) -> None:
+        if urlsplit(request.url).hostname not in (None, "127.0.0.1"):
+            self.complaints.append(f"asks another host: {request.url}")
+
+    def _miss(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # by a page that was left
+            self.complaints.append(f"failed to load: {request.url} ({request.failure})")
+
+    def _weigh(self, response: Response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"failed to load: {response.url} (status {response.status})")
+        size = int(response.headers.get("content-length", 0))
+        self.weights[response.request.resource_type] += size
 
 
-def network_problems(events: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield what went wrong while a page loaded and its scripts ran."""
-    addresses: dict[str, str] = {}
-    for event in events:
-        params = event["params"]
-        if event["method"] == "Network.requestWillBeSent":
-            addresses[params["requestId"]] = address = params["request"]["url"]
-            if urlsplit(address).hostname not in (None, "127.0.0.1"):
-                yield f"asks another host: {address}"
-        elif event["method"] == "Network.loadingFailed" and not params.get("canceled"):
-            yield f"failed to load: {addresses.get(params['requestId'])} ({params['errorText']})"
-        elif event["method"] == "Network.responseReceived":
-            if (response := params["response"])["status"] >= 400:
-                yield f"failed to load: {response['url']} (status {response['status']})"
-        elif event["method"] == "Runtime.exceptionThrown":
-            details = params["exceptionDetails"]
-            reason = details.get("exception", {}).get("description", details["text"])
-            yield f"a script failed: {reason}"
+def visit(context: BrowserContext, address: str) -> Visit:
+    """Open an address in a new tab; return once its formulas are rendered and all has arrived."""
+    opened = Visit(context.new_page())
+    opened.listen()
+    opened.page.goto(address)
+    opened.page.evaluate(RENDERED)
+    opened.page.wait_for_load_state("networkidle")
+    return opened
 
 
-def page_problems(tab: Tab, address: str) -> Iterator[str]:
-    """Open one page and yield what is wrong with it."""
-    report = tab.open(address)
-    yield from network_problems(tab.events)
-    yield from (f"formula not rendered: {text}" for text in report["unrendered"])
-    yield from (f"formula with an error: {text}" for text in report["misread"])
-    yield from (f"picture not shown: {source}" for source in report["missing"])
-    if report["excess"] > 1:
-        yield f"scrolls sideways by {report['excess']} px on a phone: {report['widest']}"
+# ---- what must hold of an open page
+
+FORMULAS = r"""() => {
+  const found = [];
+  for (const math of document.querySelectorAll('.math')) {
+    if (!math.querySelector('mjx-container')) found.push('not rendered: ' + math.textContent);
+  }
+  for (const wrong of document.querySelectorAll('mjx-merror, [data-mjx-error]')) {
+    found.push('with an error: ' + wrong.textContent);
+  }
+  const raw = /\\[([]|\\[a-zA-Z]{2,}|\$[^$\n]+\$/;
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode;
+    const elsewhere = 'pre, code, script, style, noscript, textarea, mjx-container, .math';
+    if (raw.test(text.data) && !text.parentElement.closest(elsewhere)) {
+      found.push('left as TeX: ' + text.data.trim());
+    }
+  }
+  return found;
+}"""
 
 
-def problems(site: Path, command: str) -> list[str]:
-    """Return everything that is wrong with the site in this folder as a browser shows it."""
-    site = site.resolve()
-    pages = [page.relative_to(site) for page in sorted(site.glob("*.html"))]
-    if not pages:
+def formula_problems(page: Page) -> Iterator[str]:
+    """Yield the formulas that a reader would see as TeX, or as an error."""
+    yield from (f"formula {what}" for what in page.evaluate(FORMULAS))
+
+
+PICTURES = """async () => {
+  const missing = [];
+  for (const image of document.querySelectorAll('img')) {
+    image.loading = 'eager';
+    await image.decode().catch(() => missing.push(image.src));
+  }
+  return missing;
+}"""
+
+
+def picture_problems(page: Page) -> Iterator[str]:
+    """Yield the pictures that did not arrive."""
+    yield from (f"picture not shown: {source}" for source in page.evaluate(PICTURES))
+
+
+WIDTHS = """() => {
+  const width = document.documentElement.clientWidth;
+  const hides = (e) => getComputedStyle(e).overflowX !== 'visible';
+  const scrolls = (e) => e && (hides(e) || scrolls(e.parentElement));
+  const wide = [...document.querySelectorAll('body *')]
+    .filter((e) => e.getBoundingClientRect().right > width + 1 && !scrolls(e.parentElement));
+  const name = (e) => e.tagName.toLowerCase() + (e.id && '#' + e.id);
+  return [document.documentElement.scrollWidth - width, wide.map(name).slice(0, 3).join(', ')];
+}"""
+
+
+def width_problems(page: Page) -> Iterator[str]:
+    """Yield whether the page, as wide as it is now, must be scrolled sideways."""
+    excess, widest = page.evaluate(WIDTHS)
+    if excess > 1:
+        yield f"scrolls sideways by {excess} px: {widest}"
+
+
+def weight_problems(opened: Visit) -> Iterator[str]:
+    """Yield whether the page is too heavy."""
+    if opened.own_weight > HEAVIEST:
+        yield f"weighs {opened.own_weight / 1e6:.1f} MB without what all pages share"
+
+
+def access_problems(page: Page) -> Iterator[str]:
+    """Yield what axe-core finds serious or critical for readers with disabilities."""
+    for violation in Axe().run(page).response["violations"]:
+        if violation["impact"] in ("serious", "critical"):
+            for node in violation["nodes"]:
+                where, about = " ".join(map(str, node["target"])), node["failureSummary"]
+                yield f"{violation['id']} at {where}: {' '.join(about.split())}"
+
+
+# A drawing's text is placed as the page shows the picture, to know where it stands there; a
+# drawing of matplotlib has its text as groups of outlines.
+TEXTS = r"""async () => {
+  const found = [];
+  const take = (source, text, brightness) => {
+    const { x, y, width, height } = text.getBoundingClientRect();
+    const fill = getComputedStyle(text.querySelector('[style*="fill"]') ?? text).fill;
+    const box = [x + scrollX, y + scrollY, width, height];
+    if (width && height) found.push({ source, fill, brightness, box });
+  };
+  for (const image of document.querySelectorAll('img[src$=".svg"]')) {
+    const { x, y, width, height } = image.getBoundingClientRect();
+    if (!width) continue;
+    const filter = getComputedStyle(image).filter;
+    const known = filter === 'none' ? [0, 1] : filter.match(/^brightness\(([\d.]+)\)$/);
+    const bright = known && Number(known[1]);
+    const text = await (await fetch(image.src)).text();
+    const drawing = new DOMParser().parseFromString(text, 'image/svg+xml').documentElement;
+    const place = document.createElement('div');
+    place.style = `position: absolute; visibility: hidden; left: ${x + scrollX}px;` +
+      `top: ${y + scrollY}px; width: ${width}px; height: ${height}px`;
+    drawing.setAttribute('width', '100%');
+    drawing.setAttribute('height', '100%');
+    place.append(drawing);
+    document.body.append(place);
+    drawing.querySelectorAll('text, g[id^="text_"]').forEach((e) => take(image.src, e, bright));
+    place.remove();
+  }
+  document.querySelectorAll('main svg text').forEach((e) => take('a drawing', e, 1));
+  return found;
+}"""
+
+
+def figure_problems(page: Page) -> Iterator[str]:
+    """Yield the texts in SVG figures that stand out too little from what is behind them.
+
+    The text's colour is that of the drawing, as the page's filter changes it; what is behind it is
+    the commonest colour around, taken from a picture of the page. The page must come from a server.
+    """
+    texts = page.evaluate(TEXTS)
+    shot = Image.open(io.BytesIO(page.screenshot(full_page=True, scale="css"))).convert("RGB")
+    worst: dict[str, tuple[float, str]] = {}
+    for text in texts:
+        if text["brightness"] is None:
+            yield f"a filter that this check does not know, on {text['source']}"
+            continue
+        rgb = [int(part) for part in text["fill"].strip("rgba()").split(",")[:3]]
+        colour = [min(255.0, part * text["brightness"]) for part in rgb]
+        left, top, width, height = map(int, text["box"])
+        around = shot.crop((left - 2, top - 2, left + width + 4, top + height + 4))
+        colours, counts = np.unique(np.asarray(around).reshape(-1, 3), axis=0, return_counts=True)
+        behind = colours[counts.argmax()].tolist()
+        found = contrast(colour, behind), f"{text['fill']} on {behind}"
+        worst[text["source"]] = min(found, worst.get(text["source"], found))
+    for source, (least, pair) in worst.items():
+        if least < LEAST_CONTRAST:
+            yield f"text with a contrast of {least:.1f} in {source}: {pair}"
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    """Contrast of two colours of 0 to 255, from 1 to 21 (WCAG 2)."""
+    dark, light = sorted(map(luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: Sequence[float]) -> float:
+    """Relative luminance of red, green and blue from 0 to 255 (WCAG 2)."""
+    parts = [part / 255 for part in colour]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+# ---- what is measured
+
+PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime / 1000"
+
+
+def measured(browser: Browser, address: str) -> tuple[Visit, float]:
+    """Open a page with empty caches; return it with the seconds to its first paint."""
+    context = browser.new_context(viewport=DESK)
+    opened = visit(context, address)
+    seconds = float(opened.page.evaluate(PAINT))
+    context.close()
+    return opened, seconds
+
+
+def report(site: Path, command: str) -> list[float]:
+    """Print every page's weight and its first paint, the median of three; return the latter."""
+    names = sorted(page.name for page in site.glob("*.html") if page.name != "index.html")
+    if not names:
         raise FileNotFoundError(f"There is no site in {site}: build it with `make book` first.")
-    found = []
-    with served(site) as server, opened(command) as tab:
-        for base in (server, site.as_uri()):
-            for page in pages:
-                address = f"{base}/{page.as_posix()}"
-                found += [f"{address}: {what}" for what in page_problems(tab, address)]
-    return found
+    print(f"{'page':32}{'its own':>12}{'shared':>12}{'first paint':>14}")
+    paints = []
+    with served(site) as server, launched(command) as browser:
+        for name in names:
+            visits = [measured(browser, f"{server}/{name}") for _ in range(3)]
+            weights, seconds = visits[0][0], statistics.median(paint for _, paint in visits)
+            shared = weights.weights.total() - weights.own_weight
+            print(
+                f"{name:32}{weights.own_weight / 1e3:9.0f} KB{shared / 1e3:9.0f} KB"
+                f"{seconds * 1e3:11.0f} ms"
+            )
+            paints.append(seconds)
+    return paints
 
 
 def main() -> int:
-    """Print the problems of a site; succeed if there are none."""
+    """Print what the pages of a site weigh and how soon they are painted."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("site", type=Path)
+    site = parser.parse_args().site.resolve()
     try:
-        found = problems(parser.parse_args().site, find_browser())
+        command = find_browser()
+    except FileNotFoundError as error:
+        print(f"{error} Without one, no page is looked at.")
+        return 0
+    try:
+        paints = report(site, command)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
-    for line in found:
-        print(line, file=sys.stderr)
-    print(f"browser check: {len(found)} problems" if found else "browser check: nothing wrong")
-    return 1 if found else 0
+    late = sum(seconds > SOON for seconds in paints)
+    print(f"painted within {SOON:g} s: {len(paints) - late} of {len(paints)} pages")
+    return 1 if max(paints) > LATE else 0
 
 
 if __name__ == "__main__":
