@@ -125,6 +125,22 @@ def test_a_table_says_how_to_have_it(
     assert {row.count(" | ") for row in (rule, *rows)} == {head.count(" | ")}
 
 
+def test_every_artifact_has_one_place_in_the_book_that_a_verdict_leads_to() -> None:
+    pages = (Path(__file__).parent.parent / "book").glob("*.md")
+    labels = re.findall(
+        r"^\(evidence-(.+)\)=$", "\n".join(page.read_text() for page in pages), re.MULTILINE
+    )
+    assert sorted(labels) == sorted(artifacts())
+
+
+def test_a_verdict_has_a_link_to_its_evidence() -> None:
+    head, _, *rows = view.judged("fig6", "thm1").data.splitlines()
+    assert head == "| claim | ours | verdict | scale | seeds |"
+    names = [claim.id.partition(".")[0] for name in ("fig6", "thm1") for claim in find(name).claims]
+    for name, row in zip(names, rows, strict=True):
+        assert row.startswith(f"| **[{name}](#evidence-{name})** ")
+
+
 def test_the_deviations_shown_are_those_of_the_records_or_of_the_plan(
     monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
 ) -> None:

@@ -55,7 +55,13 @@ LEAST_CONTRAST = 4.5  # WCAG 2, 1.4.3, for text of any size
 SOON = 1.0  # seconds to the first paint: what we want
 LATE = 10.0  # and what no slow machine explains
 
-RENDERED = "() => window.MathJax?.startup ? MathJax.startup.promise.then(() => true) : true"
+PATIENCE = 120_000  # milliseconds for one answer of the browser, on a machine with much to do
+
+RENDERED = """async () => {
+  await window.MathJax?.startup?.promise;
+  await document.fonts.ready;
+  await new Promise((done) => setTimeout(done, 100)); // for what the rendering asks for in turn
+}"""
 
 
 class SilentHandler(SimpleHTTPRequestHandler):
@@ -146,10 +152,10 @@ class Visit:
 def visit(context: BrowserContext, address: str) -> Visit:
     """Open an address in a new tab; return once its formulas are rendered and all has arrived."""
     opened = Visit(context.new_page())
+    opened.page.set_default_timeout(PATIENCE)
     opened.listen()
     opened.page.goto(address)
     opened.page.evaluate(RENDERED)
-    opened.page.wait_for_load_state("networkidle")
     return opened
 
 

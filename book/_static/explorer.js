@@ -176,7 +176,7 @@
 
   /* ---- the plot: rho above, the multiples of Adam's step below, one axis of updates */
 
-  const [MARGIN, TOP, UPPER, GAP, LOWER, BOTTOM] = [44, 24, 130, 40, 220, 42];
+  const [MARGIN, TOP, UPPER, GAP, LOWER, BOTTOM] = [44, 24, 130, 56, 220, 42];
 
   function draw(plot, state) {
     const width = Math.max(240, plot.parentElement.clientWidth);
@@ -190,13 +190,13 @@
     plot.replaceChildren(
       ...frame(x, lengths, TOP, UPPER, "length of the average, ρ"),
       ...frame(x, shares, TOP + UPPER + GAP, LOWER, "multiple of Adam's step"),
-      drawn("text", { x: width - 8, y: height - 6, "text-anchor": "end" }, "update t"),
+      drawn("text", { x: width - 20, y: height - 6, "text-anchor": "end" }, "update t"),
       ...curvesOf(state, x, lengths, shares),
     );
   }
 
   function axisOfUpdates({ beta2, t, logarithmic }, width) {
-    const span = width - MARGIN - 12;
+    const span = width - MARGIN - 20;
     if (logarithmic) {
       const of = (value) => MARGIN + (span * Math.log10(value)) / 5;
       const ticks = [1, 10, 100, 1e3, 1e4, 1e5];

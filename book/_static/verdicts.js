@@ -87,8 +87,8 @@
   }
 
   function makeSortable(table, head, index) {
-    const button = element("button", { type: "button" }, ...head.childNodes);
-    head.append(button);
+    const button = element("button", { type: "button" }, textOf(head));
+    head.replaceChildren(button);
     button.addEventListener("click", () => {
       const order = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
       [...table.tHead.rows[0].cells].forEach((other) => other.removeAttribute("aria-sort"));
