@@ -219,7 +219,7 @@ def explorer(opened: Opener, book: str) -> Page:
 
 def set_slider(page: Page, label: str, value: str) -> None:
     """Move a slider to a value by its keys' event, as a reader's hand does."""
-    slider = page.get_by_label(label)
+    slider = page.get_by_role("slider", name=label)
     slider.evaluate(
         """(input, value) => {
         input.value = input.stops.findIndex((stop) => String(stop) === value);
@@ -297,14 +297,14 @@ def curves(page: Page) -> dict[str, str | None]:
 def test_the_sliders_change_the_curves(explorer: Page) -> None:
     before, words = curves(explorer), explorer.locator(".explorer-words").inner_text()
     assert len(before) == 5
-    explorer.get_by_label("β₂").press("ArrowLeft")
+    explorer.get_by_role("slider", name="β₂").press("ArrowLeft")
     after = curves(explorer)
     assert all(before[name] != after[name] for name in before)
     assert explorer.locator(".explorer-words").inner_text() != words
 
     dots = explorer.locator(".explorer-plot .dot")
     at = dots.first.get_attribute("cx")
-    explorer.get_by_label("update t").press("ArrowRight")
+    explorer.get_by_role("slider", name="update t").press("ArrowRight")
     assert dots.first.get_attribute("cx") != at
     assert curves(explorer) == after
 
@@ -318,7 +318,7 @@ def test_the_explorer_says_its_values_in_words(explorer: Page) -> None:
     set_slider(explorer, "update t", "5")
     words = explorer.locator(".explorer-words")
     assert words.get_attribute("aria-live") == "polite"
-    assert f"the average is ρ = {rho(5, 0.999):.3g} gradients long" in words.inner_text()
+    assert f"the average is ρ = {rho(5, 0.999):.4g} gradients long" in words.inner_text()
     assert f"Adam's times r = {r(5, 0.999):.3g}." in words.inner_text()
     set_slider(explorer, "update t", "4")
     assert "not more than 4 yet: momentum SGD" in words.inner_text()
@@ -326,7 +326,7 @@ def test_the_explorer_says_its_values_in_words(explorer: Page) -> None:
     assert "not at least 5 yet: the weights rest" in words.inner_text()
     set_slider(explorer, "β₂", "0.6")
     assert "no update is adaptive" in words.inner_text()
-    assert explorer.get_by_label("β₂").get_attribute("aria-valuetext") == "0.6"
+    assert explorer.get_by_role("slider", name="β₂").get_attribute("aria-valuetext") == "0.6"
 
 
 def test_the_explorer_says_what_every_variant_does(explorer: Page) -> None:
@@ -349,9 +349,9 @@ def test_the_text_and_the_explorer_agree(explorer: Page) -> None:
 
 
 def test_a_press_in_the_plot_moves_the_update(explorer: Page) -> None:
-    before = explorer.get_by_label("update t").input_value()
+    before = explorer.get_by_role("slider", name="update t").input_value()
     explorer.locator(".explorer-plot").click(position={"x": 400, "y": 300})
-    assert explorer.get_by_label("update t").input_value() != before
+    assert explorer.get_by_role("slider", name="update t").input_value() != before
     marker = explorer.locator(".explorer-plot .marker").get_attribute("d")
     assert float(str(marker)[1:].split()[0]) == pytest.approx(400, abs=6)
 

@@ -21,10 +21,10 @@
     ["closest", "closest linear warmup"],
   ];
 
-  const digits = (value) =>
+  const digits = (value, count = 3) =>
     value >= 1000
       ? Math.round(value).toLocaleString("en-US")
-      : String(Number(value.toPrecision(3)));
+      : String(Number(value.toPrecision(count)));
   const percent = (share) => `${digits(100 * share)} %`;
 
   function drawn(name, attributes = {}, text = "") {
@@ -149,7 +149,7 @@
     const limit = digits(rectification.rhoInf(beta2));
     const start =
       `Update ${digits(t)}, β₂ = ${beta2}, variant ${name}: the average is ` +
-      `ρ = ${digits(length)} gradients long, of ${limit} in the end. `;
+      `ρ = ${digits(length, 4)} gradients long, of ${limit} in the end. `;
     const sign = variant.strict ? "more than" : "at least";
     if (!closest) return `${start}It never is ${sign} ${variant.threshold}: no update is adaptive.`;
     const step = rectification.isAdaptive(t, beta2, variant)
