@@ -25,7 +25,7 @@
     value >= 1000
       ? Math.round(value).toLocaleString("en-US")
       : String(Number(value.toPrecision(count)));
-  const percent = (share) => `${digits(100 * share)} %`;
+  const percent = (share) => `${digits(100 * share)}\u00a0%`;
 
   function drawn(name, attributes = {}, text = "") {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
