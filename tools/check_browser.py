@@ -150,11 +150,15 @@ class Visit:
 
 
 def visit(context: BrowserContext, address: str) -> Visit:
-    """Open an address in a new tab; return once its formulas are rendered and all has arrived."""
+    """Open an address in a new tab, and follow where it leads.
+
+    Return once its formulas are rendered and all has arrived.
+    """
     opened = Visit(context.new_page())
     opened.page.set_default_timeout(PATIENCE)
     opened.listen()
     opened.page.goto(address)
+    opened.page.wait_for_function("!document.querySelector('meta[http-equiv=refresh]')")
     opened.page.evaluate(RENDERED)
     return opened
 

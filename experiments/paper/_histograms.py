@@ -104,7 +104,7 @@ def draw(records: Records, arms: Sequence[str]) -> Figure:
         lowest = min(float(_visible(table).min()) for table in tables)
         furthest = max(float(_visible(table).max()) for table in tables)
         for panel in panels:
-            panel.set_xlim(lowest, furthest)
+            panel.set_xlim(lowest - _width(tables[0]), furthest + _width(tables[0]))
         panels[0].set_ylabel("update")
     return figure
 
