@@ -11,6 +11,7 @@ A warmup goes with a decay, one of :mod:`radam_core.factors` or any scheduler of
 """
 
 import math
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -327,6 +328,8 @@ class _AdamWarmup(Schedule):
 class RectifiedWarmup(_AdamWarmup):
     """RAdam's rectification term as a warmup of any optimizer, ``r_t`` at update ``t``.
 
+    RAdam has it built in: there this warns.
+
     It is 0 (see :class:`Schedule`) while ``r_t`` is undefined. On Adam this gives RAdam without its
     early updates of momentum SGD: the weights rest until ``rho_t`` passes the threshold of the
     rectification. Source: Liu et al. (2020), Algorithm 2.
@@ -360,6 +363,12 @@ class RectifiedWarmup(_AdamWarmup):
         last_epoch: int = -1,
     ) -> None:
         self.method = method
+        if isinstance(optimizer, torch.optim.RAdam) or hasattr(optimizer, "rectification_state"):
+            warnings.warn(
+                f"{type(optimizer).__name__} multiplies its steps by r_t already: with this warmup "
+                "r_t counts twice; leave the warmup out, or use Adam",
+                stacklevel=2,
+            )
         super().__init__(optimizer, *others, beta2=beta2, last_epoch=last_epoch)
 
     def _own(self, group: dict[str, Any]) -> list[Function]:

@@ -56,8 +56,11 @@ def smoke_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     store = Store(shared / "smoke")
     runs = [("smoke", run) for one in artifacts().values() for run in one.runs.get("smoke", ())]
+    places = launch.Places(store, data_root=shared / "data")
+    # The other workers wait for these records: their cores are free.
+    jobs = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     with FileLock(shared / "smoke.lock"):
-        launch.launch(runs, launch.Places(store, data_root=shared / "data"), quiet=True)
+        launch.launch(runs, places, jobs, quiet=True)
     return store
 
 

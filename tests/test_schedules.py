@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD, lr_scheduler
 
-from radam_core import schedules
+from radam_core import RAdam, schedules
 from radam_core.factors import (
     CosineDecay,
     Delayed,
@@ -660,3 +660,11 @@ def test_a_warmup_with_torchs_schedulers_whichever_way_they_are_combined() -> No
     expected = [0.1 * RectifiedWarmup(0.9)(t) for t in range(1, 11)]
     expected += [0.1 * CosineDecay(30)(t) for t in range(1, 11)]
     np.testing.assert_allclose(np.ravel(lrs_of(sequence, 20)), expected, rtol=1e-12, atol=1e-28)
+
+
+@pytest.mark.parametrize("optimizer", [RAdam, torch.optim.RAdam])
+def test_rectifying_twice_is_warned_of(optimizer: type[torch.optim.Optimizer]) -> None:
+    weights = [torch.zeros(1, requires_grad=True)]
+    with pytest.warns(UserWarning, match="RAdam multiplies its steps by r_t already"):
+        schedules.RectifiedWarmup(optimizer(weights))
+    schedules.RectifiedWarmup(torch.optim.Adam(weights))  # and nothing is said of Adam

@@ -216,7 +216,7 @@ _CORPUS = Deviation(
     "its training set is given out under terms and at places that a run cannot rely on; Tatoeba "
     "has about as many pairs, of shorter sentences",
 )
-_LAPTOP = "five arms with three seeds take under three hours on two cores"
+_LAPTOP = "two cores train a network in minutes"
 DEVIATIONS = {
     "paper": (
         _CORPUS,
@@ -236,7 +236,7 @@ DEVIATIONS = {
         Deviation("LinearDecay.delay", "2,000", "half a warmup, as in the paper"),
         Deviation("optim.delay", "2,000", "half a warmup, as in the paper"),
         Deviation("LinearWarmup.steps", "4,000", "as RAdam's rectification, a warmup is counted "
-                  "in updates; a twentieth of the run, as in the paper, would be 57 of them"),
+                  "in updates; the paper's share of this run would be 57 of them"),
         Deviation("lr", "0.0003", "a smaller network on a shorter run learns at a higher rate"),
         Deviation("lengths", "all", "Tatoeba's longer sentences: half of all have fewer than "
                   "ten tokens, and hardly need attention"),
