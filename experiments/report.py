@@ -73,15 +73,28 @@ def _seeds(verdict: Verdict) -> str:
 
 
 def ours(estimates: Sequence[Estimate]) -> str:
-    """The estimates in short: each with its interval, or their range where they are many."""
+    """The estimates in short, and what was asked of them; a range where they are many."""
     if len(estimates) <= 2:
-        return "; ".join(f"{one.label}: {with_interval(one)}" for one in estimates)
+        return "; ".join(f"{one.label}: {with_interval(one)} ({bound(one)})" for one in estimates)
     values = [estimate.value for estimate in estimates if estimate.n]
     holding = sum(estimate.holds is True for estimate in estimates)
     label, _, _ = estimates[0].label.partition(", ")  # what follows tells the parts apart
+    asked = " or ".join(dict.fromkeys(map(bound, estimates)))
     return (
-        f"{label}: {number(min(values))} to {number(max(values))}; "
-        f"{holding} of {len(estimates)} within bounds"
+        f"{label}: {number(min(values))} to {number(max(values))} ({asked}); "
+        f"{holding} of {len(estimates)} hold"
+    )
+
+
+def bound(estimate: Estimate) -> str:
+    """What a claim asks of a number, such as "asked: above 0.500"."""
+    above, below = math.isfinite(estimate.above), math.isfinite(estimate.below)
+    if above and below:
+        return f"asked: {number(estimate.above)} to {number(estimate.below)}"
+    return (
+        f"asked: above {number(estimate.above)}"
+        if above
+        else f"asked: below {number(estimate.below)}"
     )
 
 

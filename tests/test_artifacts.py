@@ -37,7 +37,7 @@ TRANSLATION = {
     *("epochs", "LinearDecay.delay", "probes"),  # of Adam-2k, by its delay
 }
 OF_NETWORKS = {
-    name for base in (*heavy_tails.BASES, heavy_tails.DIGITS) for name, _ in base.settings
+    name for bases in heavy_tails.BASES.values() for base in bases for name, _ in base.settings
 }
 COMPARED: dict[str, set[str]] = {
     "table1": CLASSIFIERS,

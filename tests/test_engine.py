@@ -338,7 +338,7 @@ def test_an_unknown_device_is_a_sentence(tiny: Run, device: str) -> None:
     [
         ({"task": "chess"}, "there is no task 'chess'; the tasks are: .*digits"),
         ({"task": "_images"}, "there is no task '_images'"),
-        ({"optim": Optim("adamax", 0.1)}, "there is no optimizer 'adamax'; .* sgd, adam, radam"),
+        ({"optim": Optim("adamax", 0.1)}, "there is no optimizer 'adamax'; .* sgd, .*adam, radam"),
         ({"optim": Optim("radam", 0.1, options=options(beta3=1))}, "radam refuses .*beta3"),
         ({"optim": Optim("radam", 0.1, options=options(betas=(0.9, 1.5)))}, "radam refuses"),
         ({"schedule": (Schedule("Warmdown"),)}, "has no factor 'Warmdown'"),

@@ -149,7 +149,7 @@ def test_what_cannot_be_shared_is_a_sentence(
     assert "the processes of torchrun share one run at a time" in sentence(*words, "--jobs", "2")
     with pytest.raises(UserError, match="not compiled; leave out --compile"):
         execute(tiny, compiled=True)
-    monkeypatch.setattr(tasks, "load", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(tasks, "load", lambda *_: SimpleNamespace(data_sha256="0"))
     with pytest.raises(UserError, match="cannot be shared; start it without torchrun"):
         execute(tiny)
 

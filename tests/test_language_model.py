@@ -135,7 +135,7 @@ def test_the_training_loss_is_minus_the_mean_log_probability(root: Path) -> None
 
 
 def test_low_precision_does_not_reach_the_probabilities(root: Path) -> None:
-    task = build(root, "lstm", dropout=0.0)
+    task = build(root, "pre", dropout=0.0)  # not every processor has an LSTM in bfloat16
     model = task.model()
     batch = next(task.batches(0))
     with torch.autocast("cpu", torch.bfloat16):

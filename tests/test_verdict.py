@@ -310,7 +310,20 @@ def test_an_estimate_reads_well(values: list[float], exact: bool, text: str) -> 
 def test_many_estimates_are_given_by_their_range() -> None:
     values = {"a": [1.0] * 3, "b": [2.0] * 3, "c": [math.nan] * 3, "d": [9.0] * 3}
     judged = verdict(records(**values), *(part(name, below=5.0) for name in values))
-    assert report.ours(judged.estimates) == "a: 1.00 to 9.00; 2 of 4 within bounds"
+    assert report.ours(judged.estimates) == "a: 1.00 to 9.00 (asked: below 5.00); 2 of 4 hold"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        ({"above": 0.5}, "x: 10.0 [7.52, 12.5] (asked: above 0.500)"),
+        ({"below": 100.0}, "x: 10.0 [7.52, 12.5] (asked: below 100)"),
+        ({"above": -1.0, "below": 1.0}, "x: 10.0 [7.52, 12.5] (asked: −1.00 to 1.00)"),
+    ],
+)
+def test_an_estimate_says_what_was_asked_of_it(bounds: dict[str, float], text: str) -> None:
+    judged = verdict(records(x=[9.0, 10.0, 11.0]), part("x", **bounds))
+    assert report.ours(judged.estimates) == text
 
 
 def test_the_table_has_a_row_a_claim_and_the_document_takes_it() -> None:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper import _cifar10, _language, _translation
+from experiments.paper import _cifar10, _translation, fig4
 from experiments.spec import Run, grid, options
 from experiments.verdict import Claim, Part, Records
 
@@ -31,7 +31,9 @@ NETWORKS = {
     "translation": "Transformer, translation",
     "language_model": "LSTM, language",
 }
-NAMES = {**DISTRIBUTIONS, **NETWORKS, "digits": "perceptron, digits"}
+STANDS_FOR = {"digits": "cifar10"}
+"""At the smoke scale."""
+NAMES = {**DISTRIBUTIONS, **NETWORKS, "digits": "ResNet, digits"}
 COLOURS = dict(
     zip(NAMES.values(), [*style.in_order(4), *style.PALETTE[:3], style.GREY], strict=True)
 )
@@ -41,11 +43,6 @@ SIMULATED = Run(
     settings=options(of="normal", elements=128, trajectories=1_024, steps=6_000, beta2=0.999),
 )
 QUICK = {"trajectories": 64, "steps": 200}
-DIGITS = Run(
-    task="digits",
-    batch_size=64,
-    settings=options(widths=(32,), train_images=1_000, validation_images=200, augment=False),
-)
 
 
 def _of(base: Run, **changes: int) -> Run:
@@ -59,19 +56,22 @@ def _of(base: Run, **changes: int) -> Run:
     )
 
 
-BASES = tuple(
-    dataclasses.replace(paper.CPU, precision="float32")  # a gradient's tail, not its rounding
-    for paper in (_cifar10, _translation, _language)
-)
+BASES = {
+    scale: tuple(
+        dataclasses.replace(bases[scale], precision="float32")  # a tail, and not its rounding
+        for bases in (_cifar10.BASES, _translation.BASES, fig4.BASES)
+    )
+    for scale in ("smoke", "cpu")
+}
 RUNS = {
     "smoke": (
         *grid(SIMULATED, of=("normal", "bursts"), **{key: [n] for key, n in QUICK.items()}),
-        _of(DIGITS, **QUICK | {"pool": 100}),
+        *(_of(base, **QUICK | {"pool": 20}) for base in BASES["smoke"]),
     ),
     "cpu": tuple(
         run
         for seed in range(3)
-        for base in (*grid(SIMULATED, of=DISTRIBUTIONS), *map(_of, BASES))
+        for base in (*grid(SIMULATED, of=DISTRIBUTIONS), *map(_of, BASES["cpu"]))
         for run in grid(base, seed=[seed])
     ),
 }
@@ -79,7 +79,7 @@ RUNS = {
 
 def _metric(records: Records, name: str, of: str) -> pd.Series:
     runs = records.runs
-    return runs[runs["of"] == of].set_index("seed")[name]
+    return runs[runs["of"].replace(STANDS_FOR) == of].set_index("seed")[name]
 
 
 CLAIMS = (
@@ -154,7 +154,8 @@ def tabulate(records: Records) -> pd.DataFrame:
     """By source of the gradients, mean over seeds; a normal distribution has a kurtosis of 3."""
     means = records.runs.groupby("of")[list(COLUMNS)].mean()
     means = means.loc[[name for name in NAMES if name in means.index]]
-    return means.rename(index=NAMES, columns=COLUMNS).rename_axis("gradients")
+    table = means.rename(index=NAMES, columns=COLUMNS).rename_axis("gradients")
+    return table.astype(object).where(table.notna(), "–")
 
 
 ARTIFACT = Artifact(
