@@ -51,13 +51,16 @@ def groups() -> list[list[Artifact]]:
     found: list[list[Artifact]] = []
     for artifact in artifacts().values():
         for group in found:
-            first = group[0]
-            if (artifact.runs, artifact.deviations) == (first.runs, first.deviations):
+            if _alike(artifact, group[0]):
                 group.append(artifact)
                 break
         else:
             found.append([artifact])
     return found
+
+
+def _alike(one: Artifact, other: Artifact) -> bool:
+    return (one.runs, one.deviations) == (other.runs, other.deviations)
 
 
 def records(artifact: Artifact, store: Store) -> pd.DataFrame:
@@ -142,12 +145,12 @@ def _hours(hours: float) -> str:
 
 
 def shared(artifact: Artifact, scale: str) -> dict[str, int]:
-    """The other artifacts that rest on some of the same runs at a scale, and on how many."""
+    """The artifacts of other groups that rest on some of the same runs, and on how many."""
     own = {run.id for run in artifact.at(scale)}
     others = {
         name: len(own & {run.id for run in other.runs.get(scale, ())})
         for name, other in artifacts().items()
-        if name != artifact.id
+        if not _alike(artifact, other)
     }
     return {name: count for name, count in others.items() if count}
 
