@@ -46,19 +46,52 @@ def value(of: object) -> str:
     return f"{of:,}" if type(of) is int else str(of)
 
 
+def groups() -> list[list[Artifact]]:
+    """The artifacts in their order; those that read the very same runs are together."""
+    found: list[list[Artifact]] = []
+    for artifact in artifacts().values():
+        for group in found:
+            if _alike(artifact, group[0]):
+                group.append(artifact)
+                break
+        else:
+            found.append([artifact])
+    return found
+
+
+def _alike(one: Artifact, other: Artifact) -> bool:
+    return (one.runs, one.deviations) == (other.runs, other.deviations)
+
+
 def records(artifact: Artifact, store: Store) -> pd.DataFrame:
     """One row a scale: how many runs and seeds, where they were done, and for how long."""
     return pd.DataFrame([_scale(artifact, scale, store) for scale in _scales(artifact)])
+
+
+def state(artifact: Artifact, store: Store) -> str:
+    """What is recorded, in short: runs at each scale, and the time that they took."""
+    runs = {scale: artifact.at(scale) for scale in _scales(artifact)}
+    counts = [
+        f"{scale} {len(store.recorded(planned)):,} of {len(planned):,}"
+        for scale, planned in runs.items()
+    ]
+    lines = [line for planned in runs.values() for line in _lines(planned, store)]
+    return f"runs recorded: {', '.join(counts) or 'none planned'}; {time(lines) or 'no time yet'}"
 
 
 def _scales(artifact: Artifact) -> list[str]:
     return [scale for scale in SCALES if scale in artifact.runs]
 
 
+def _lines(runs: tuple[Run, ...], store: Store) -> list[dict[str, Any]]:
+    """The provenance of those runs that are recorded."""
+    done = store.recorded(runs)
+    return [line for line in store.provenance(runs) if line["run_id"] in done]
+
+
 def _scale(artifact: Artifact, scale: str, store: Store) -> dict[str, str]:
     runs = artifact.at(scale)
-    done = store.recorded(runs)
-    lines = [line for line in store.provenance(runs) if line["run_id"] in done]
+    done, lines = store.recorded(runs), _lines(runs, store)
     seeds = {run.seed for run in runs if run.id in done}
     return {
         "scale": scale,
@@ -112,12 +145,12 @@ def _hours(hours: float) -> str:
 
 
 def shared(artifact: Artifact, scale: str) -> dict[str, int]:
-    """The other artifacts that rest on some of the same runs at a scale, and on how many."""
+    """The artifacts of other groups that rest on some of the same runs, and on how many."""
     own = {run.id for run in artifact.at(scale)}
     others = {
         name: len(own & {run.id for run in other.runs.get(scale, ())})
         for name, other in artifacts().items()
-        if name != artifact.id
+        if not _alike(artifact, other)
     }
     return {name: count for name, count in others.items() if count}
 
@@ -143,8 +176,7 @@ def costs(scale: str, store: Store) -> pd.DataFrame:
         if scale not in artifact.runs:
             continue
         runs = artifact.at(scale)
-        done = store.recorded(runs)
-        lines = [line for line in store.provenance(runs) if line["run_id"] in done]
+        done, lines = store.recorded(runs), _lines(runs, store)
         rows.append(
             {
                 "artifact": name,

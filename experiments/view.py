@@ -12,7 +12,7 @@ import importlib.util
 import json
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +23,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from myst_nb import glue
 
 from experiments import ledger, report, style
-from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
+from experiments.artifact import Artifact, best_scale, find, verdicts
 from experiments.record import ROOT, Store, write_atomically
 from experiments.spec import SCALES, Run
 from experiments.verdict import Records
@@ -92,10 +92,15 @@ def data(name: str, records: Records) -> Markdown:
     tables = {"by run": records.runs}
     if len(records.curves):
         tables["point by point"] = records.curves[axes + points]
+    return _linked({words: (f"{name}-{words.split()[-1]}s", tables[words]) for words in tables})
+
+
+def _linked(tables: Mapping[str, tuple[str, pd.DataFrame]]) -> Markdown:
+    """Write each table into a file of the name beside it; links to them, by the words of each."""
     DATA.mkdir(exist_ok=True)
     links = []
-    for words, rows in tables.items():
-        path = DATA / f"{name}-{words.split()[-1]}s.csv"
+    for words, (name, rows) in tables.items():
+        path = DATA / f"{name}.csv"
         write_atomically(path, rows.to_csv(index=False, float_format="%.6g"))
         links.append(f"[{words}]({path.as_posix()})")
     return Markdown("The data behind this figure: " + ", ".join(links) + ".")
@@ -190,20 +195,35 @@ def deviations(name: str, scale: str | None = None) -> Markdown:
 
 
 def entries() -> list[Markdown]:
-    """The ledger: for every artifact its records at each scale, and its deviations there."""
-    return [_entry(found, Store()) for found in artifacts().values()]
+    """The ledger, folded: records at each scale and deviations there, for the artifacts of a group.
+
+    Plain HTML folds: it works without scripts, in the book and in a notebook. Every artifact has
+    an anchor, ``#ledger-fig6``.
+    """
+    return [_entry(group, Store()) for group in ledger.groups()]
 
 
-def _entry(found: Artifact, store: Store) -> Markdown:
-    parts = [f"**{found.id}**: {found.title}", report.markdown(ledger.records(found, store))]
-    rows = [ledger.deviations(found, scale).assign(scale=scale) for scale in found.runs]
-    table = pd.concat(rows)
-    if len(table):
-        columns = ["scale", "what", "the paper", "here", "why"]
-        parts.append(report.markdown(table[columns]))
-    else:
-        parts.append("No deviation at any scale.")
+def _entry(group: list[Artifact], store: Store) -> Markdown:
+    first = group[0]
+    names = ", ".join(f'<strong id="ledger-{one.id}">{one.id}</strong>' for one in group)
+    parts = [
+        f'<details class="ledger"><summary>{names}: {ledger.state(first, store)}</summary>',
+        *(f"**{one.id}**: {one.title}" for one in group),
+        report.markdown(ledger.records(first, store)),
+        _deviations(first),
+        "</details>",
+    ]
     return Markdown("\n".join(f"{part.strip()}\n" for part in parts))
+
+
+def _deviations(found: Artifact) -> str:
+    rows = [ledger.deviations(found, scale).assign(scale=scale) for scale in found.runs]
+    table = pd.concat(rows) if rows else pd.DataFrame()
+    if len(table):
+        return report.markdown(table[["scale", "what", "the paper", "here", "why"]])
+    if "paper" not in found.runs:
+        return "It goes past the paper, which has no such runs: there is nothing to deviate from."
+    return "No deviation at any scale."
 
 
 def costs(scale: str) -> Markdown:
@@ -274,7 +294,19 @@ def or_sentence(lines: list[str]) -> list[str]:
     return [f"print('Not run here: this example needs {', '.join(absent)}.')\n"]
 
 
-def figure(name: str, drawn: Figure) -> None:
-    """Glue a figure that a notebook has drawn itself."""
+def figure(name: str, drawn: Figure, data: pd.DataFrame | None = None) -> None:
+    """Glue a figure that a notebook has drawn itself, and as ``NAME-data`` what it is drawn from.
+
+    Parameters
+    ----------
+    name
+        The name to glue under.
+    drawn
+        The figure.
+    data
+        Its points, a row each; its index is not written.
+    """
     set_matplotlib_formats("svg")
     glue(name, drawn)
+    if data is not None:
+        glue(f"{name}-data", _linked({"point by point": (name, data)}), display=False)

@@ -1,6 +1,7 @@
 """The ledger says what the specs and the records say, and nothing else."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_artifacts_share_runs_both_ways() -> None:
     assert both > 0
     assert ledger.shared(find("fig6"), "cpu")["fig7"] == both
     assert ledger.shared(find("fig7"), "cpu")["fig6"] == both
-    assert "fig6" not in ledger.shared(find("fig6"), "cpu")
+    assert {"fig6", "table1"}.isdisjoint(ledger.shared(find("fig6"), "cpu"))  # one entry
     assert "fig8" not in ledger.shared(find("fig6"), "cpu")
 
 
@@ -88,14 +89,55 @@ def test_costs_tell_what_is_left(store: Store) -> None:
     assert row["time left"] == "not known"
 
 
-def test_the_ledger_has_every_artifact_scale_and_deviation() -> None:
-    entries = {entry.data.split("**")[1]: entry.data for entry in view.entries()}
+@pytest.fixture(scope="module")
+def entries() -> dict[str, str]:
+    """The entry of each artifact, by its anchor."""
+    return {
+        name: entry.data
+        for entry in view.entries()
+        for name in re.findall(r'id="ledger-([^"]+)"', entry.data)
+    }
+
+
+def test_the_ledger_has_every_artifact_scale_and_deviation(entries: dict[str, str]) -> None:
     assert entries.keys() == artifacts().keys()
     for name, artifact in artifacts().items():
+        assert f"\n**{name}**: {artifact.title}\n" in entries[name]
         for scale in artifact.runs:
             assert f"\n| {scale} | {len(artifact.at(scale)):,} |" in entries[name]
             for one in artifact.deviations.get(scale, ()):
                 assert f"\n| {scale} | `{one.axis}` | {one.paper} |" in entries[name]
+
+
+def test_artifacts_of_the_same_runs_share_an_entry(entries: dict[str, str]) -> None:
+    assert entries["fig1"] == entries["fig2"] == entries["fig3"]
+    assert entries["fig6"] != entries["fig7"]  # some of the runs, not all
+    names = [one.id for group in ledger.groups() for one in group]
+    assert sorted(names) == sorted(artifacts())
+
+
+def test_an_entry_is_folded_and_its_summary_says_what_is_recorded(
+    entries: dict[str, str], store: Store
+) -> None:
+    for entry in entries.values():
+        assert entry.startswith("<details")
+        assert entry.rstrip().endswith("\n\n</details>")  # a blank line ends the table before
+    assert ledger.state(find("fig8"), store) == (
+        "runs recorded: smoke 1 of 1, paper 0 of 1; 1.00 core-hours"
+    )
+    assert ledger.state(find("fig6"), store).endswith("; no time yet")
+
+
+def test_an_entry_without_the_papers_scale_says_that_it_goes_past_the_paper(
+    entries: dict[str, str],
+) -> None:
+    past = {name for name, entry in entries.items() if "It goes past the paper" in entry}
+    assert past == {
+        name
+        for name, one in artifacts().items()
+        if "paper" not in one.runs and not any(one.deviations.values())
+    }
+    assert "sparse-words" in past
 
 
 def test_values_are_read_from_the_runs() -> None:

@@ -86,6 +86,15 @@ def test_the_points_are_those_of_the_records(
     assert points["value"].to_numpy() == pytest.approx(records.curves["value"].to_numpy(), 1e-5)
 
 
+def test_a_figure_drawn_on_a_page_offers_its_points(glued: dict[str, Any], tmp_path: Path) -> None:
+    drawn, points = Figure(), pd.DataFrame({"update": [1, 2], "change": [1.0, 0.25]})
+    view.figure("bare", drawn)
+    assert glued == {"bare": drawn}
+    view.figure("sizes", drawn, points)
+    (path,) = re.findall(r"\[point by point\]\(([^)]+)\)", glued["sizes-data"].data)
+    assert_frame_equal(pd.read_csv(tmp_path / path), points)
+
+
 CHAPTERS = sorted((Path(__file__).parent.parent / "book").glob("*.md"))
 FIGURE = re.compile(r"^```\{glue:figure\} (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
