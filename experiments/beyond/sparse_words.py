@@ -151,13 +151,15 @@ def draw(records: Records) -> Figure:
     colours = dict(zip(names, style.in_order(len(names)), strict=True))
     figure, axes = style.panels(3, rows=2, height=2.8, sharey=True)
     for panel, arm in zip(axes, ARMS, strict=True):
-        of_one, last = found[found["optimizer"] == arm], panel is axes[-1]
-        style.lines(panel, of_one, "epoch", "value", "words", colours, legend=last)
+        of_one = found[found["optimizer"] == arm]
+        style.lines(panel, of_one, "epoch", "value", "words", colours, legend=panel is axes[-1])
         title = f"{arm}, lr {of_one['lr'].iloc[0]:g}"
         panel.set(title=title, xlabel="epoch", ylabel="progress (%)")
         panel.axhline(0, color=style.GREY, linewidth=0.8)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[-1].legend(title="in paragraphs", fontsize="x-small", title_fontsize="x-small")
+    named = axes[-1].get_legend_handles_labels()
+    axes[-1].get_legend().remove()
+    figure.legend(*named, title="in paragraphs", loc="outside lower center", ncols=len(colours))
     return figure
 
 
