@@ -158,7 +158,7 @@ def draw(records: Records) -> Figure:
         panel.axhline(0, color=style.GREY, linewidth=0.8)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     named = axes[-1].get_legend_handles_labels()
-    axes[-1].get_legend().remove()
+    axes[-1].legend().remove()
     figure.legend(*named, title="in paragraphs", loc="outside lower center", ncols=len(colours))
     return figure
 
