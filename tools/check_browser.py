@@ -230,11 +230,13 @@ def weight_problems(opened: Visit) -> Iterator[str]:
         yield f"weighs {opened.own_weight / 1e6:.1f} MB without what all pages share"
 
 
+AT_REST = "*, ::before, ::after { transition: none !important; animation: none !important }"
 ONLY_WRONG = {"resultTypes": ["violations"]}  # what passes need not be told: that takes long
 
 
 def access_problems(page: Page) -> Iterator[str]:
     """Yield what axe-core finds serious or critical for readers with disabilities."""
+    page.add_style_tag(content=AT_REST)  # a colour on its way from light to dark is neither
     for violation in Axe().run(page, options=ONLY_WRONG).response["violations"]:
         if violation["impact"] in ("serious", "critical"):
             for node in violation["nodes"]:
