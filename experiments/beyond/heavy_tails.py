@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 
 import pandas as pd
 import seaborn as sns
@@ -82,32 +83,29 @@ def _metric(records: Records, name: str, of: str) -> pd.Series:
     return runs[runs["of"].replace(STANDS_FOR) == of].set_index("seed")[name]
 
 
+def _parts(label: str, name: str, above: float = -math.inf, *, below: float) -> tuple[Part, ...]:
+    """The same part for every network."""
+    return tuple(
+        Part(f"{label}, {words}", functools.partial(_metric, name=name, of=of), above, below)
+        for of, words in NETWORKS.items()
+    )
+
+
 CLAIMS = (
     Claim(
         "heavy-tails.normal",
         "At its first weights a network's gradients give the variance that normal ones give",
         "assumed",
-        tuple(
-            Part(
-                f"variance at update 10 / that of normal gradients, {label}",
-                functools.partial(_metric, name="over_normal", of=of),
-                above=0.5,
-                below=2.0,
-            )
-            for of, label in NETWORKS.items()
-        ),
+        _parts("variance at update 10 / that of normal gradients", "over_normal", 0.5, below=2.0),
     ),
     Claim(
         "heavy-tails.flat",
         "Rectified, the variance is nearly constant for the gradients of networks too",
         "by eye, for normal gradients",
-        tuple(
-            Part(
-                f"highest / lowest rectified variance over updates 5 to 6000, {label}",
-                functools.partial(_metric, name="first-order_range", of=of),
-                below=10.0,
-            )
-            for of, label in NETWORKS.items()
+        _parts(
+            "highest / lowest rectified variance over updates 5 to 6000",
+            "first-order_range",
+            below=10.0,
         ),
     ),
 )
