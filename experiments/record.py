@@ -212,30 +212,47 @@ class Store:
     def lines(self, task: str) -> list[dict[str, Any]]:
         """The provenance of all that is recorded of a task."""
         path = self.root / task / "provenance.jsonl"
-        if not path.exists():
-            return []
-        lines: list[dict[str, Any]] = []
-        try:
-            for text in path.read_text().splitlines():
-                line = json.loads(text)
-                if not (isinstance(line, dict) and {"run_id", "status", "rows"} <= line.keys()):
-                    raise ValueError("it does not say which run it is of, and how that ended")
-                lines.append(line)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} is not whole after line {len(lines)} ({error}): restore the file from "
-                "git, or delete the damaged line and run the artifact again"
-            ) from error
-        return lines
+        return list(_lines(path, _stamp(path))) if path.exists() else []
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Another one whenever a file was replaced or written: whoever has read it need not again."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()  # and who reads it says why
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+@functools.lru_cache(maxsize=32)
+def _lines(path: Path, stamp: tuple[int, ...]) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    try:
+        for text in path.read_text().splitlines():
+            line = json.loads(text)
+            if not (isinstance(line, dict) and {"run_id", "status", "rows"} <= line.keys()):
+                raise ValueError("it does not say which run it is of, and how that ended")
+            lines.append(line)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is not whole after line {len(lines)} ({error}): restore the file from "
+            "git, or delete the damaged line and run the artifact again"
+        ) from error
+    return lines
 
 
 def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     """Some columns of a table of ours, every number as it was before it was written."""
+    return _parsed(path, tuple(columns), _stamp(path))
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(path: Path, columns: tuple[str, ...], stamp: tuple[int, ...]) -> pd.DataFrame:
     try:
-        table = _as_text(path)[columns]
+        table = _as_text(path)[list(columns)]
         numbers = [column for column in columns if column in NUMBERS]
-        table[numbers] = table[numbers].map(lambda text: float(text or "nan")).astype(float)
-        if table.duplicated(columns[:-1]).any():
+        table[numbers] = table[numbers].replace("", "nan").astype(float)
+        if table.duplicated(list(columns[:-1])).any():
             raise ValueError("a value of a run stands in it twice")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(

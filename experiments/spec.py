@@ -8,6 +8,7 @@ left out of the canonical form: a field added later changes no existing id.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -118,7 +119,7 @@ class Run:
         if any(probe < 1 for probe in self.probes):
             raise ValueError(f"probes={self.probes} has no update's number; count from 1")
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]

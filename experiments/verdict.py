@@ -5,7 +5,8 @@ between two bounds. The part holds if the whole 95 % interval of its mean (Stude
 lies between them, fails if the whole interval lies outside, and is undecided otherwise. The
 claim is *reproduced* if every part holds, *contradicted* if every part fails, *partly* reproduced
 if some hold, and *inconclusive* otherwise. With fewer than three seeds nothing is decided, except
-where the number has no randomness in it.
+where the number has no randomness in it. What is reproduced must then stand the readings of
+`experiments.checks`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ MIN_SEEDS = 3
 CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Records:
-    """What a statistic sees: one row a run, and the runs' curves. Both may be empty."""
+    """What a statistic sees: one row a run, and the runs' curves. Both may be empty.
+
+    It is equal to itself alone, so that what is read off it can be cached.
+    """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -89,7 +93,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one claim at one scale, and the runs that it rests on."""
+    """The judgement of one claim at one scale, and the runs that it rests on.
+
+    `fails_with` names the readings of the records in which a claim that holds by the rule does not,
+    so that it is inconclusive.
+    """
 
     artifact: str
     claim: str
@@ -99,6 +107,7 @@ class Verdict:
     scale: str | None
     estimates: tuple[Estimate, ...]
     run_ids: tuple[str, ...]
+    fails_with: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:

@@ -64,11 +64,13 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
 
 def at_best(records: Records) -> Records:
     """Every arm's runs at its best learning rate, and their curves."""
-    labelled = Records(_labelled(records.runs), _labelled(records.curves))
-    chosen = pd.concat([of_arm(labelled.runs, arm, None)["run_id"] for arm in ARMS])
-    return labelled.where(labelled.runs["run_id"].isin(chosen))
+    runs = _labelled(records.runs)
+    chosen = pd.concat([of_arm(runs, arm, None)["run_id"] for arm in ARMS])
+    kept = records.where(records.runs["run_id"].isin(chosen))
+    return Records(_labelled(kept.runs), _labelled(kept.curves))
 
 
+@functools.lru_cache(maxsize=1)  # every part of every claim asks for it
 def progress(records: Records) -> pd.DataFrame:
     """The progress of every class in percent, by arm, seed and epoch; at the best rates.
 
