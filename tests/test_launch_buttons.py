@@ -124,12 +124,9 @@ def test_the_notebooks_begin_with_that_cell_once_there_is_an_address(
     monkeypatch.setattr(book, "BUILD", tmp_path / "_build")
     monkeypatch.setattr(book, "DATA", tmp_path / "book" / "_data")
 
-    def execute(command: list[str]) -> int:
-        notebook = {"cells": [{"cell_type": "markdown", "source": "# T"}], "nbformat": 4}
-        Path(command[command.index("--output") + 1]).write_text(json.dumps(notebook))
-        return 0
-
-    monkeypatch.setattr(book, "execute", execute)
+    executed = {"cells": [{"cell_type": "markdown", "source": "# T"}], "nbformat": 4}
+    monkeypatch.setattr(book, "execute_notebooks", lambda force: 0)
+    monkeypatch.setattr(book, "with_outputs", lambda page: executed)
     assert book.build_notebooks() == 0
     made = tmp_path / "_build" / "notebooks"
     cells = json.loads((made / "page.ipynb").read_text())["cells"]

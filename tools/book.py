@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -37,6 +39,9 @@ DIRECTIVE = re.compile(
 )
 
 JUPYTER_BOOK = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "--all"]
+
+READER = {"name": "myst_nb_md", "type": "plugin"}
+"""How jupyter-cache reads a page: as the book does."""
 
 COMPUTED_WITH = ("radam_core", "experiments", "requirements.lock")
 MADE_FROM = (*COMPUTED_WITH, "book", "_config.yml", "tools")
@@ -68,40 +73,82 @@ def is_current(stamp: Path, state: str) -> bool:
 
 
 def notebook_environment() -> dict[str, str]:
-    """Return the environment of the notebooks: without the user's own IPython settings."""
+    """Return the settings of the notebooks' kernels.
+
+    Without the user's own of IPython, and with one thread each: kernels run side by side.
+    """
     profile = BUILD / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
     # Kernels warn that they talk without encryption; here they talk to this machine alone.
     (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 'ERROR'\n")
-    return {**os.environ, "IPYTHONDIR": str(profile.parent)}
+    return {"IPYTHONDIR": str(profile.parent), "OMP_NUM_THREADS": "1"}
 
 
-def execute(command: list[str]) -> int:
-    """Run a program that executes notebooks; return its exit status."""
-    return subprocess.run(command, cwd=ROOT, env=notebook_environment()).returncode
+def jupyter_book(*arguments: str) -> int:
+    """Run Jupyter Book on the book; return its exit status."""
+    return subprocess.run([*JUPYTER_BOOK, *arguments], cwd=ROOT).returncode
 
 
-def build_html(*, force: bool) -> int:
-    """Build the static book; every warning is an error. Return the exit status."""
-    index = HTML / "index.html"
-    built, executed = BUILD / ".built", BUILD / ".executed"
-    made_from, computed_with = digest(ROOT, MADE_FROM), digest(ROOT, COMPUTED_WITH)
-    if not force and index.is_file() and is_current(built, made_from):
-        print(f"The book is up to date.\nOpen {index.as_uri()}")
-        return 0
+def is_notebook(page: Path) -> bool:
+    """Tell whether a Markdown page names a kernel in its header, so that its cells can run."""
+    before, _, rest = page.read_text(encoding="utf-8").partition("---\n")
+    header = rest.partition("\n---\n")[0]
+    return not before and "kernelspec:" in header
 
-    built.unlink(missing_ok=True)
+
+def notebooks() -> list[Path]:
+    """Return the pages that are executed."""
+    return list(filter(is_notebook, sorted((ROOT / "book").glob("*.md"))))
+
+
+def execute_notebooks(*, force: bool) -> int:
+    """Execute what has no current outputs, as many at once as there are processors.
+
+    Jupyter Book, which would take one after the other, then finds all outputs in its cache. What
+    fails is printed. Return how many pages failed.
+    """
+    executed, computed_with = BUILD / ".executed", digest(ROOT, COMPUTED_WITH)
     if force or not is_current(executed, computed_with) or not DATA.is_dir():
         shutil.rmtree(EXECUTED, ignore_errors=True)
         shutil.rmtree(DATA, ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
     executed.write_text(computed_with)
 
+    os.environ.update(notebook_environment())
+    cache, pages = get_cache(EXECUTED), list(map(str, notebooks()))
+    for page in pages:
+        cache.add_nb_to_project(page, read_data=READER)
+    timeout = yaml.safe_load((ROOT / "_config.yml").read_text())["execute"]["timeout"]
+    executor = load_executor("local-parallel", cache)
+    done = executor.run_and_cache(filter_uris=pages, timeout=timeout)
+    failed = [*done.excepted, *done.errored]
+    for page in failed:
+        print(cache.get_project_record(page).traceback, file=sys.stderr)
+        print(f"{page} could not be executed: see above.", file=sys.stderr)
+    return len(failed)
+
+
+def with_outputs(page: Path) -> dict[str, Any]:
+    """Return an executed page as a notebook."""
+    cache = get_cache(EXECUTED)
+    notebook = cache.get_project_notebook(str(page)).nb
+    return dict(cache.merge_match_into_notebook(notebook)[1])
+
+
+def build_html(*, force: bool) -> int:
+    """Build the static book; every warning is an error. Return the exit status."""
+    index, built = HTML / "index.html", BUILD / ".built"
+    made_from = digest(ROOT, MADE_FROM)
+    if not force and index.is_file() and is_current(built, made_from):
+        print(f"The book is up to date.\nOpen {index.as_uri()}")
+        return 0
+
+    built.unlink(missing_ok=True)
+    start = time.monotonic()
     # Pages that no source asks for any more would linger, and a page that is not read again would
     # keep its warnings to itself: so write all of them anew. The notebooks' outputs are reused.
     shutil.rmtree(HTML, ignore_errors=True)
-    start = time.monotonic()
-    status = execute([*JUPYTER_BOOK, "-W", "-n", "--keep-going"])
+    status = execute_notebooks(force=force) or jupyter_book("-W", "-n", "--keep-going")
     if status or not index.is_file():
         print("The book was not built: the errors and warnings above say why.", file=sys.stderr)
         return status or 1
@@ -112,14 +159,7 @@ def build_html(*, force: bool) -> int:
 
 def check_links() -> int:
     """Follow every link to another host, with Sphinx's own checker. Return the exit status."""
-    return execute([*JUPYTER_BOOK, "--builder", "linkcheck"])
-
-
-def is_notebook(page: Path) -> bool:
-    """Tell whether a Markdown page names a kernel in its header, so that its cells can run."""
-    before, _, rest = page.read_text(encoding="utf-8").partition("---\n")
-    header = rest.partition("\n---\n")[0]
-    return not before and "kernelspec:" in header
+    return jupyter_book("--builder", "linkcheck")
 
 
 def glued(cells: list[dict[str, Any]]) -> dict[str, str]:
@@ -179,28 +219,23 @@ if importlib.util.find_spec("experiments") is None:
 
 
 def build_notebooks() -> int:
-    """Execute every chapter and write it as .ipynb to _build/notebooks. Return the exit status.
+    """Write every chapter, executed, as .ipynb to _build/notebooks. Return the exit status.
 
     Where the repository has an address, each begins with a cell that installs what it needs.
     """
+    if execute_notebooks(force=False):
+        return 1
     repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
     target = BUILD / "notebooks"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for page in filter(is_notebook, sorted((ROOT / "book").glob("*.md"))):
-        notebook = target / page.with_suffix(".ipynb").name
-        print(f"executing {page.relative_to(ROOT)}", flush=True)
-        command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--execute"]
-        command += ["--run-path", str(page.parent), "--output", str(notebook), str(page)]
-        if status := execute(command):
-            return status
-        plain = readable(json.loads(notebook.read_text(encoding="utf-8")))
+    for page in notebooks():
+        notebook = readable(with_outputs(page))
         if repository["url"]:
-            plain["cells"].insert(0, installing(repository))
-        notebook.write_text(
-            json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        print(f"wrote {notebook.relative_to(ROOT)}")
+            notebook["cells"].insert(0, installing(repository))
+        path = target / page.with_suffix(".ipynb").name
+        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
     shutil.copytree(DATA, target / DATA.name)
     return 0
 
