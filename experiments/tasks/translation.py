@@ -27,7 +27,8 @@ SMOOTHING = 0.1
 """The share of a label that goes to all tokens alike."""
 BUCKET = 4
 """Sentences are padded to multiples of so many tokens, so that the shapes of batches repeat."""
-EVALUATION_TOKENS = 4096
+EVALUATION_TOKENS, ON_A_GPU = 4_096, 32_768
+"""Tokens that are evaluated at once, those of all hypotheses."""
 LONGER = 1.5, 10
 """A translation has at most so many times the tokens of its source, and so many more."""
 SHOWN = 8
@@ -239,10 +240,11 @@ class Translation:
         self, sentences: Sequence[list[int]], beam: int = 1
     ) -> Iterator[tuple[list[int], Tensor]]:
         """Indices and padded tokens of sentences of about one length, the shortest first."""
+        most = EVALUATION_TOKENS if self.device.type == "cpu" else ON_A_GPU
         order = sorted(range(len(sentences)), key=lambda i: (len(sentences[i]), i))
         chosen: list[int] = []
         for i in order:
-            if chosen and (len(chosen) + 1) * beam * len(sentences[i]) > EVALUATION_TOKENS:
+            if chosen and (len(chosen) + 1) * beam * len(sentences[i]) > most:
                 yield chosen, _matrix([sentences[j] for j in chosen])
                 chosen = []
             chosen.append(i)
