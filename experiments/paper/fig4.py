@@ -20,7 +20,7 @@ from experiments.paper._language import (
     names,
     tabulate_perplexity,
 )
-from experiments.spec import grid
+from experiments.spec import Run, grid
 from experiments.verdict import Claim, Records
 
 BASES = {"smoke": SMOKE, "cpu": CPU, "paper": PAPER}
@@ -54,6 +54,11 @@ CLAIMS = (
 )
 
 
+def arms(base: Run, scale: str) -> tuple[Run, ...]:
+    """Both optimizers at a scale's learning rates; seed by seed."""
+    return grid(base, seed=range(SEEDS[scale]), optim=(ADAM, RADAM), lr=LEARNING_RATES[scale])
+
+
 def yours(arm: str) -> tuple[Claim, ...]:
     """The claim about another optimizer."""
     parts = [*leads(arm, "radam"), *leads(arm, "adam")]
@@ -71,15 +76,12 @@ def tabulate(records: Records) -> pd.DataFrame:
 
 
 _LAPTOP = "two cores train the whole grid with three seeds within ninety minutes"
-_RANKS = "so that there are words in every cluster of a smaller vocabulary"
+RANKS = "so that there are words in every cluster of a smaller vocabulary"
 ARTIFACT = Artifact(
     id="fig4",
     title="Language modelling, One Billion Word",
     order=40,
-    runs={
-        scale: grid(base, seed=range(SEEDS[scale]), optim=(ADAM, RADAM), lr=LEARNING_RATES[scale])
-        for scale, base in BASES.items()
-    },
+    runs={scale: arms(base, scale) for scale, base in BASES.items()},
     claims=CLAIMS,
     yours=yours,
     draw=draw,
@@ -92,7 +94,7 @@ ARTIFACT = Artifact(
         "cpu": (
             Deviation("corpus", "lm1b", "WikiText-2 is small enough"),
             Deviation("train_tokens", "all, some 800 million", _LAPTOP),
-            Deviation("cutoffs", "4,000, 40,000, 200,000", _RANKS),
+            Deviation("cutoffs", "4,000, 40,000, 200,000", RANKS),
             Deviation("embedding", "300", _LAPTOP),
             Deviation("width", "2,048", _LAPTOP),
             Deviation("batch_size", "128", "a smaller corpus would else have too few updates"),
@@ -105,7 +107,7 @@ ARTIFACT = Artifact(
             Deviation("corpus", "lm1b", "a text that a package brings along"),
             Deviation("train_tokens", "all, some 800 million", "seconds"),
             Deviation("held_out_tokens", "all", "seconds"),
-            Deviation("cutoffs", "4,000, 40,000, 200,000", _RANKS),
+            Deviation("cutoffs", "4,000, 40,000, 200,000", RANKS),
             Deviation("embedding", "300", "seconds"),
             Deviation("width", "2,048", "seconds"),
             Deviation("batch_size", "128", "more than a handful of updates an epoch"),

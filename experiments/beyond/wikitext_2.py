@@ -1,0 +1,60 @@
+"""WikiText-2 in the place of One Billion Word: the network of Figure 4 at its full size."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments.artifact import Artifact, Deviation
+from experiments.paper import fig4
+from experiments.paper._classifiers import against
+from experiments.paper._language import PAPER, lags, leads
+from experiments.spec import options
+from experiments.verdict import Claim
+
+WHOLE = dataclasses.replace(
+    PAPER,
+    settings=options(**dict(PAPER.settings) | {"corpus": "wikitext-2", "cutoffs": (4_000, 12_000)}),
+)
+
+CLAIMS = (
+    Claim(
+        "wikitext-2.ends-lower",
+        "On WikiText-2, in the place of One Billion Word, an LSTM of the paper's size ends at a "
+        "lower test perplexity with RAdam than with Adam",
+        "on One Billion Word 35.70 against 36.92",
+        leads("radam", "adam"),
+    ),
+    Claim(
+        "wikitext-2.starts-slower",
+        "There, RAdam is slower in the first epochs",
+        "on One Billion Word, by eye",
+        lags("radam", "adam"),
+    ),
+)
+
+
+def yours(arm: str) -> tuple[Claim, ...]:
+    """The claim about another optimizer."""
+    parts = [*leads(arm, "radam"), *leads(arm, "adam")]
+    text = "ends at a lower test perplexity than RAdam and Adam on WikiText-2"
+    return against("wikitext-2", arm, text, parts)
+
+
+ARTIFACT = Artifact(
+    id="wikitext-2",
+    title="Language modelling, WikiText-2 in the place of One Billion Word",
+    order=41,
+    runs={"smoke": fig4.ARTIFACT.at("smoke"), "paper": fig4.arms(WHOLE, "paper")},
+    claims=CLAIMS,
+    yours=yours,
+    draw=fig4.draw,
+    tabulate=fig4.tabulate,
+    deviations={
+        "smoke": fig4.ARTIFACT.deviations["smoke"],
+        "paper": (
+            *fig4.ARTIFACT.deviations["paper"],
+            Deviation("corpus", "lm1b", "a text that can be had where One Billion Word cannot"),
+            Deviation("cutoffs", "4,000, 40,000, 200,000", fig4.RANKS),
+        ),
+    },
+)
