@@ -11,13 +11,15 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments import checks
 from experiments.errors import UserError
 from experiments.record import Store
-from experiments.spec import SCALES, Optim, Run
+from experiments.spec import SCALES, Optim, Run, grid
 from experiments.verdict import MIN_SEEDS, Claim, Records, Verdict, judge
 
 
@@ -54,6 +56,8 @@ class Artifact:
         Where the artifact stands in lists: the paper's order.
     other
         The optimizer that stands beside the artifact's own, see `beside`.
+    settings
+        What was set anew in its runs, see `varied`.
     """
 
     id: str
@@ -66,6 +70,7 @@ class Artifact:
     deviations: Mapping[str, tuple[Deviation, ...]] = field(default_factory=dict)
     order: int = 100
     other: Optim | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, scale: str) -> tuple[Run, ...]:
         """The runs at a scale.
@@ -109,6 +114,7 @@ class Artifact:
         records = self.records(scale, store)
         if records.runs.empty:
             too = f", with the same --optimizer {self.other.name}," if self.other else ""
+            too += ", with the same --set," if self.settings else ""
             raise UserError(
                 f"no whole comparison of {self.id} is recorded at scale {scale!r}; "
                 f"`python -m experiments run {self.id} --scale {scale}`{too} records it"
@@ -134,19 +140,94 @@ class Artifact:
         }
         return replace(self, runs=runs, claims=self.yours(optim.name), other=optim)
 
+    def varied(self, **settings: Any) -> Artifact:
+        """The artifact with other settings of its runs: another corpus, depth, precision ...
+
+        Nothing else changes, the learning rates and the schedules neither. Its runs are others, so
+        that the artifact's own records stay what they are.
+
+        Parameters
+        ----------
+        settings
+            Settings of the task, or one of `VARIABLE`; where an artifact has runs without such a
+            setting, these stay as they are.
+
+        Raises
+        ------
+        UserError
+            If no run has such a setting, or it cannot have that value.
+        """
+        runs = dict(self.runs)
+        for name, value in settings.items():
+            known = {key for one in runs.values() for run in one for key in _variable(run)}
+            if name not in known:
+                raise UserError(
+                    f"{self.id} has no setting {name!r}; it has: {', '.join(sorted(known))}"
+                )
+            runs = {
+                scale: tuple(_varied(run, name, value) for run in planned)
+                for scale, planned in runs.items()
+            }
+        return replace(self, runs=runs, settings={**self.settings, **settings})
+
     def verdicts(self, store: Store) -> list[Verdict]:
         """One verdict a claim, at the most telling scale that has records; smoke never votes."""
         scales = [scale for scale in reversed(SCALES) if scale != "smoke" and scale in self.runs]
         records = {scale: self.records(scale, store) for scale in scales}
         return [self._verdict(claim, records) for claim in self.claims]
 
+    def judged(self, claim: Claim, records: Records, scale: str) -> Verdict:
+        """The verdict on a claim by the records of a scale.
+
+        Where the claim holds, it must hold in every reading of the records too, see
+        `checks.readings`, or it is inconclusive.
+        """
+        verdict = judge(self.id, claim, records, scale)
+        if verdict.status != "reproduced":
+            return verdict
+        fails = [
+            name
+            for name, other in checks.readings(records)
+            if judge(self.id, claim, other, scale).status != "reproduced"
+        ]
+        if not fails:
+            return verdict
+        return replace(verdict, status="inconclusive", fails_with=tuple(dict.fromkeys(fails)))
+
     def _verdict(self, claim: Claim, records: Mapping[str, Records]) -> Verdict:
-        judged = [judge(self.id, claim, records[scale], scale) for scale in records]
+        judged = [self.judged(claim, records[scale], scale) for scale in records]
         judged = [verdict for verdict in judged if verdict.status != "not run"]
         exact = all(part.exact for part in claim.parts)
         enough = [verdict for verdict in judged if exact or verdict.n >= MIN_SEEDS]
         none = judge(self.id, claim, Records(pd.DataFrame(), pd.DataFrame()), None)
         return next(iter([*enough, *judged, none]))
+
+
+VARIABLE = ("precision", "batch_size", "clip")
+"""What else of a run may be varied than its task's settings."""
+
+
+def _variable(run: Run) -> dict[str, Any]:
+    """What of a run may be varied, and what it is."""
+    fields = VARIABLE if run.optim else ()
+    return {name: getattr(run, name) for name in fields} | dict(run.settings)
+
+
+def _varied(run: Run, name: str, value: Any) -> Run:
+    known = _variable(run)
+    if name not in known:
+        return run
+    value = tuple(value) if isinstance(value, list) else value
+    if None not in (value, known[name]) and _kind(value) is not _kind(known[name]):
+        raise UserError(f"{name}={value!r} is of another kind than {known[name]!r}, which it was")
+    try:
+        return grid(run, **{name: [value]})[0]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
 
 
 def _is_radam(run: Run) -> bool:

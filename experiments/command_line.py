@@ -17,7 +17,7 @@ from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Run
-from experiments.verdict import Verdict, judge, to_json
+from experiments.verdict import Verdict, to_json
 
 if TYPE_CHECKING:
     from experiments.slurm import Slurm
@@ -84,9 +84,23 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
     print(report.campaign(ended.done, list(ended.left.values()), len(runs), store.root))
 
 
+def _varied(name: str, arguments: argparse.Namespace) -> Artifact:
+    """An artifact, with the settings that are asked for."""
+    settings: dict[str, object] = {}
+    for words in arguments.set:
+        key, equals, value = words.partition("=")
+        if not (key and equals):
+            raise UserError(f"--set {words} sets nothing; write NAME=VALUE, as in corpus=wmt16")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:  # words need no quotation marks
+            settings[key] = value
+    return find(name).varied(**settings)
+
+
 def _chosen(name: str, arguments: argparse.Namespace) -> Artifact:
-    """An artifact, with an optimizer of the reader's own beside it where one is named."""
-    artifact = find(name)
+    """The same, with an optimizer of the reader's own beside it where one is named."""
+    artifact = _varied(name, arguments)
     if arguments.optimizer is None:
         if arguments.optimizer_args is not None:
             raise UserError("--optimizer-args belongs to an --optimizer; name that too")
@@ -195,16 +209,16 @@ def show(arguments: argparse.Namespace) -> None:
     print(f"{artifact.title} ({artifact.id}, scale {scale})\n")
     if artifact.tabulate is not None:
         print(artifact.tabulate(records).to_string() + "\n")
-    for verdict in find(arguments.artifact).verdicts(store):
+    for verdict in _varied(arguments.artifact, arguments).verdicts(store):
         print(f"{report.MARKS[verdict.status]}: {verdict.text}")
         _print_estimates(verdict)
     if scale == "smoke":
         print("(what is recorded at the smoke scale shows that all works, and never votes)")
-    name = artifact.id
+    name = "-".join((artifact.id, *arguments.set))
     if artifact.other is not None:
         name += f"-{style.name(artifact.other.name)}"
         for claim in artifact.claims:
-            verdict = judge(artifact.id, claim, records, scale)
+            verdict = artifact.judged(claim, records, scale)
             print(f"{report.ANSWERS[verdict.status]}: {verdict.text} (scale {scale})")
             _print_estimates(verdict)
     if artifact.draw is not None:
@@ -216,6 +230,8 @@ def show(arguments: argparse.Namespace) -> None:
 def _print_estimates(verdict: Verdict) -> None:
     for estimate in verdict.estimates:
         print(f"    {estimate.label}: {report.with_interval(estimate)}")
+    for reading in verdict.fails_with:
+        print(f"    it does not hold with {reading}")
 
 
 def show_verdicts(arguments: argparse.Namespace) -> None:
@@ -296,6 +312,9 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--optimizer", metavar="CLASS", help=words)
             words = """its arguments but lr, such as '{"betas": [0.9, 0.99]}'"""
             sub.add_argument("--optimizer-args", metavar="JSON", help=words)
+        if "set" in names:
+            words = "another setting of the runs, such as corpus=wmt16; may be repeated"
+            sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=words)
         if "device" in names:
             sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps ...")
 
@@ -312,7 +331,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
     words = "write the curves there for TensorBoard, as they come"
     sub.add_argument("--tensorboard", type=Path, metavar="DIR", help=words)
-    option(sub, "optimizer", "device", "results", "data")
+    option(sub, "set", "optimizer", "device", "results", "data")
     sub = command("status", status)
     words = "hours left, from the runs that are recorded of each kind of device"
     sub.add_argument("--estimate", action="store_true", help=words)
@@ -325,7 +344,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("artifact")
     sub.add_argument("--scale", help="default: the largest with records")
     sub.add_argument("--out", type=Path, metavar="FILE", help="where the figure goes")
-    option(sub, "optimizer", "results")
+    option(sub, "set", "optimizer", "results")
     sub = command("verdicts", show_verdicts)
     sub.add_argument("--write", type=Path, metavar="FILE", help="into a document's marked table")
     option(sub, "json", "results")

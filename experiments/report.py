@@ -38,7 +38,9 @@ def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "artifact": verdict.artifact,
             "claim": verdict.text,
             "the paper": verdict.paper_value,
-            "ours": ours(verdict.estimates),
+            "ours": "; ".join(
+                [ours(verdict.estimates), *(f"not with {one}" for one in verdict.fails_with)]
+            ),
             "verdict": MARKS[verdict.status],
             "scale": verdict.scale or "",
             "seeds": _seeds(verdict),

@@ -31,7 +31,7 @@ NAMES = {
     "delayed-adam": "Adam-2k",
 }
 COLOURS = {
-    "SGD": "#d98c00",
+    "SGD": "#c98200",
     "AdaGrad": "#a86c2f",
     "RMSProp": "#bf5fa5",
     "Adam": "#0083c9",
@@ -39,13 +39,12 @@ COLOURS = {
     "Adam-2k": "#00a07a",
 }
 """One colour for every optimizer; told apart by readers with any colour vision."""
-SPARE = ("#8a6fc0", GREY)
-"""For optimizers that have none of their own."""
+PALETTE = ("#8a6fc0", "#7d8500", "#56799c", "#b8698a", GREY)
+"""For series that are no optimizer's, or whose optimizer has no colour of its own."""
 
-EXACT, FIRST_ORDER, PLAIN = COLOURS["RAdam"], COLOURS["Adam"], GREY
-PALETTE = sns.color_palette(["#0083c9", "#d98c00", "#00a07a", "#d1495b", "#8a6fc0", GREY])
+EXACT, FIRST_ORDER, PLAIN = *PALETTE[:2], GREY
 SEQUENCE = "blend:#e8a33d,#d1495b,#8a6fc0"
-"""Palettes for unordered and for ordered series."""
+"""A palette for series that have an order."""
 
 WIDTH = 8.0
 """Inches: the width of a column of the book."""
@@ -58,7 +57,7 @@ def name(optimizer: str) -> str:
 
 def colours(names: Iterable[str]) -> dict[str, str]:
     """A colour for every name: an optimizer's own where it has one."""
-    spare = itertools.cycle(SPARE)
+    spare = itertools.cycle(PALETTE)
     return {name: COLOURS[name] if name in COLOURS else next(spare) for name in names}
 
 

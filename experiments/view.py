@@ -121,6 +121,23 @@ def table(name: str, scale: str | None = None) -> Markdown:
     return shown(found.tabulate(records).rename(columns=str).reset_index())
 
 
+def pending(*names: str) -> Markdown | None:
+    """A note for the head of a page: on which of some artifacts nothing is recorded yet, if any."""
+    store = Store()
+    bare = [
+        found
+        for found in map(find, names)
+        if found.records(best_scale(found, store), store).runs.empty
+    ]
+    if not bare:
+        return None
+    commands = "\n".join(f"- {found.title}: `{_command(found)}`" for found in bare)
+    return Markdown(
+        ":::{note}\nNothing is recorded yet of these studies, and wherever this page speaks of "
+        f'them it says "not run":\n\n{commands}\n:::'
+    )
+
+
 def _command(found: Artifact) -> str:
     return f"python -m experiments run {found.id} --scale {_planned(found)}"
 
@@ -224,6 +241,11 @@ def _deviations(found: Artifact) -> str:
     if "paper" not in found.runs:
         return "It goes past the paper, which has no such runs: there is nothing to deviate from."
     return "No deviation at any scale."
+
+
+def firmness() -> Markdown:
+    """Of the claims that hold by the rule, in how many other readings of the records each holds."""
+    return Markdown(report.markdown(ledger.firmness(Store())))
 
 
 def costs(scale: str) -> Markdown:

@@ -21,8 +21,9 @@ ARROWS = {
     "experiments.verdict": "pandas scipy",
     "experiments.style": "pandas matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
-    "experiments.artifact": "pandas matplotlib spec verdict record errors",
-    "experiments.ledger": "pandas spec record report artifact campaign",
+    "experiments.checks": "spec verdict",
+    "experiments.artifact": "pandas matplotlib spec verdict record errors checks",
+    "experiments.ledger": "pandas spec record report verdict artifact checks campaign",
     "experiments.sharpness": "torch numpy pandas scipy data radam_core",
     "experiments.yours": "spec errors artifact",
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
@@ -65,6 +66,7 @@ WITHOUT_TORCH = (
     *("spec", "record", "verdict", "style", "report", "artifact", "paper", "beyond", "campaign"),
     "yours",
     "ledger",
+    "checks",
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from experiments import command_line, engine, launch, report
 from experiments.__main__ import main
-from experiments.artifact import artifacts
+from experiments.artifact import artifacts, find
 from experiments.record import Result, Store
 from experiments.spec import SCALES
 
@@ -168,6 +168,23 @@ def test_an_optimizer_of_ones_own_is_run_and_shown_beside_the_others(
     assert says in sentence("show", "fig6", *other, "--results", results, "--scale", "smoke")
 
 
+def test_a_study_runs_with_another_setting_beside_its_own(
+    say: Sentence, sentence: Sentence, smoke_store: Store, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(smoke_store.root, results)
+    there = ("--results", results, "--scale", "smoke")
+    changed = ("--set", "held_out_tokens=1000", "--set", "layers=1")
+    says = "run fig4 --scale smoke`, with the same --set, records it"
+    assert says in sentence("show", "fig4", *changed, *there)
+    assert say("run", "fig4", *changed, *there).startswith("4 runs done now")
+    assert say("run", "fig4", *there).startswith("0 runs done now")
+    figure = ("--out", tmp_path / "fig4.svg")
+    assert say("show", "fig4", *changed, *there, *figure) != say("show", "fig4", *there, *figure)
+    runs = find("fig4").varied(held_out_tokens=1000, layers=1).at("smoke")
+    assert {(run.setting("held_out_tokens"), run.setting("layers")) for run in runs} == {(1000, 1)}
+
+
 def test_data_says_what_is_there(say: Sentence, tmp_path: Path) -> None:
     shown = say("data", "digits", "--data-dir", tmp_path)
     assert shown.startswith("digits: 1297 training and 500 test images from the scikit-learn, sha")
@@ -211,6 +228,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
             "fig8 takes no other optimizer; these do: fig4, table1",
         ),
         (["show", "fig6", "--optimizer", "a:B", "--optimizer-args", "b"], "give one JSON object"),
+        (["run", "fig6", "--set", "depth"], "--set depth sets nothing; write NAME=VALUE"),
+        (["run", "fig6", "--set", "deep=3"], "fig6 has no setting 'deep'; it has: batch_size, "),
+        (["run", "fig4", "--set", "layers=two"], "layers='two' is of another kind than 2, which"),
+        (["run", "fig4", "--set", "precision=int8"], "precision='int8' is not known; use"),
         (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),
     ],
 )

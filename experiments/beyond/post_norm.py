@@ -146,7 +146,7 @@ def draw(records: Records) -> Figure:
         "warmups and RAdams": (RADAM, LINEAR, EXPONENTIAL, EXACT, SKIPPING),
     }
     for panel, (title, names) in zip(axes, groups.items(), strict=True):
-        colours = dict(zip(names, style.PALETTE, strict=False))
+        colours = dict(zip((n for n in names if n in OTHERS), style.PALETTE, strict=False))
         sns.lineplot(
             losses[losses["arm"].isin(names)],
             x="step",

@@ -79,7 +79,7 @@ def draw(records: Records) -> Figure:
             y="value",
             hue=records.curves["mu"].map("{:g}".format),
             hue_order=[f"{mu:g}" for mu in means],
-            palette=style.PALETTE[: len(means)],
+            palette=style.in_order(len(means)),
             errorbar=None,
             legend=panel is axes[-1],
             ax=panel,

@@ -1,0 +1,136 @@
+"""A favourable verdict falls where other readings of the same records say otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import pytest
+
+from experiments import checks, ledger, report
+from experiments.artifact import Artifact
+from experiments.record import Result, Store
+from experiments.spec import Optim, Run, grid
+from experiments.verdict import Claim, Part, Records, judge
+
+ARMS = (Optim("sgd", lr=0.1), Optim("radam", lr=0.1))
+
+
+def planned(seeds: int) -> tuple[Run, ...]:
+    return grid(Run(task="digits", optim=ARMS[0], epochs=2), seed=range(seeds), optim=ARMS)
+
+
+def recorded(runs: Sequence[Run], leads: Sequence[float], best: float = 0.0) -> Records:
+    """RAdam's lead by seed; `best` is what its first test epoch is higher than its last."""
+    rows, curves = [], []
+    for run in runs:
+        assert run.optim is not None
+        is_radam = run.optim.name == "radam"
+        value = 50.0 + 10 * run.seed + is_radam * leads[run.seed]
+        row = {"run_id": run.id, **run.axes(), "status": "finished", "test_accuracy": value}
+        rows.append(row)
+        for step, there in ((1, value + is_radam * best), (2, value)):
+            point = {"step": step, "split": "test", "metric": "accuracy", "value": there}
+            curves.append({"run_id": run.id, **run.axes(), **point})
+    return Records(pd.DataFrame(rows), pd.DataFrame(curves))
+
+
+def lead(records: Records) -> pd.Series:
+    of = records.runs.pivot(index="seed", columns="optimizer", values="test_accuracy")
+    return of["radam"] - of["sgd"]
+
+
+CLAIM = Claim("fig0.better", "it is better", "by eye", (Part("points", lead, above=0.0),))
+
+
+def artifact(runs: tuple[Run, ...]) -> Artifact:
+    return Artifact("fig0", "A figure", (CLAIM,), {"cpu": runs})
+
+
+def test_without_each_seed_once_where_the_rest_can_decide() -> None:
+    readings = list(checks.readings(recorded(planned(4), [1, 1, 1, 1])))
+    seeds = [set(one.runs["seed"]) for name, one in readings if name == checks.ONE_LESS]
+    assert seeds == [{1, 2, 3}, {0, 2, 3}, {0, 1, 3}, {0, 1, 2}]
+    three = [name for name, _ in checks.readings(recorded(planned(3), [1, 1, 1]))]
+    assert three == [checks.BEST_EPOCH]
+
+
+def test_the_authors_protocol_counts_the_best_test_epoch() -> None:
+    records = recorded(planned(3), [1, 1, 1], best=4.0)
+    ((_, reading),) = checks.readings(records)
+    assert set(lead(reading)) == {5.0}
+    assert set(lead(records)) == {1.0}
+
+
+def test_shuffled_seeds_give_every_arm_the_values_that_it_has() -> None:
+    runs = planned(3)
+    records = recorded(runs, [1, 2, 3])
+    shuffled = list(checks.pairings(runs, records))
+    assert len(shuffled) == checks.SHUFFLES
+    for one in shuffled:
+        for arm in ("sgd", "radam"):
+            before, after = (
+                x.runs[x.runs["optimizer"] == arm].set_index("seed")["test_accuracy"]
+                for x in (records, one)
+            )
+            assert sorted(after) == sorted(before)
+            assert sorted(after.index) == [0, 1, 2]
+        seeds = one.runs.set_index("run_id")["seed"]
+        assert (one.curves["seed"] == one.curves["run_id"].map(seeds)).all()
+    assert len({tuple(lead(one).sort_index()) for one in shuffled}) > 1
+
+
+@pytest.mark.parametrize(
+    ("leads", "best", "fails_with"),
+    [
+        ([1.0, 1.1, 0.9, 1.0], 0.0, ()),
+        ([0.9, 0.15, 0.6, 0.9], 0.0, (checks.ONE_LESS,)),
+        ([1.0, 1.1, 0.9, 1.0], -9.0, ()),  # an epoch that is worse than the last is not the best
+    ],
+)
+def test_a_claim_that_holds_must_hold_in_every_reading(
+    leads: list[float], best: float, fails_with: tuple[str, ...]
+) -> None:
+    runs = planned(4)
+    records = recorded(runs, leads, best)
+    assert judge("fig0", CLAIM, records, "cpu").status == "reproduced"
+    verdict = artifact(runs).judged(CLAIM, records, "cpu")
+    assert verdict.fails_with == fails_with
+    assert verdict.status == ("inconclusive" if fails_with else "reproduced")
+    (ours,) = report.table([verdict])["ours"]
+    assert all(f"not with {name}" in ours for name in fails_with)
+
+
+def test_what_does_not_hold_at_the_authors_epoch_is_inconclusive() -> None:
+    """Its rival's first epoch is better than its last."""
+    runs = planned(3)
+    records = recorded(runs, [1.0, 1.1, 0.9])
+    first = records.curves["optimizer"].eq("sgd") & records.curves["step"].eq(1)
+    curves = records.curves.assign(value=records.curves["value"] + 5.0 * first)
+    verdict = artifact(runs).judged(CLAIM, Records(records.runs, curves), "cpu")
+    assert (verdict.status, verdict.fails_with) == ("inconclusive", (checks.BEST_EPOCH,))
+
+
+def test_no_reading_makes_a_claim_hold() -> None:
+    runs = planned(4)
+    verdict = artifact(runs).judged(CLAIM, recorded(runs, [1, -1, 1, -1], best=50.0), "cpu")
+    assert (verdict.status, verdict.fails_with) == ("inconclusive", ())
+
+
+def test_the_ledger_counts_the_readings(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = planned(4)
+    store = Store(tmp_path_factory.mktemp("results"))
+    for run in runs:
+        assert run.optim is not None
+        value = 50.0 + 10 * run.seed + (run.optim.name == "radam") * (1 + 0.1 * run.seed)
+        curves = [(float(step), "test", "accuracy", value) for step in (1, 2)]
+        store.add(Result(run, "finished", {"test_accuracy": value}, curves), "cpu")
+    monkeypatch.setattr(ledger, "artifacts", lambda: {"fig0": artifact(runs)})
+    (row,) = ledger.firmness(store).to_dict("records")
+    assert row["holds by the rule"] == "**fig0** it is better"
+    assert row[checks.ONE_LESS] == "4 of 4"
+    assert row[checks.BEST_EPOCH] == "–"  # it changes nothing here
+    held, _, tried = row[ledger.PAIRED].partition(" of ")
+    assert 0 <= int(held) < int(tried) <= checks.SHUFFLES  # seeds far apart: shuffling blurs
