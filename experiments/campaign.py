@@ -91,7 +91,7 @@ class Durations:
         for task in sorted(set(tasks)):
             for line in store.lines(task):
                 if line["status"] == "finished" and line.get("device") == device:
-                    for like in _likenesses(Run.from_json(json.dumps(line["spec"]))):
+                    for like in likenesses(Run.from_json(json.dumps(line["spec"]))):
                         self.lines.setdefault(like, []).append(line)
 
     def on_device(self, run: Run) -> float | None:
@@ -107,7 +107,7 @@ class Durations:
         return self._median(run, lambda line: line.get(field))
 
     def _median(self, run: Run, seconds: Callable[[dict[str, Any]], float | None]) -> float | None:
-        for like in _likenesses(run):
+        for like in likenesses(run):
             found = [seconds(line) for line in self.lines.get(like, [])]
             known = [one for one in found if one is not None]
             if known:
@@ -134,7 +134,7 @@ def hours_left(runs: Iterable[Run], store: Store) -> dict[str, float | None]:
     return found
 
 
-def _likenesses(run: Run) -> tuple[Run, ...]:
+def likenesses(run: Run) -> tuple[Run, ...]:
     """What runs of about one duration have in common: the optimizer's name too, or all but that."""
     like = dataclasses.replace(run, seed=0, schedule=(), optim=None)
     if run.optim is None:

@@ -191,6 +191,39 @@ def _hours(left: int, hours: float | None) -> str:
     return "not known" if hours is None else f"{hours:.2g}"
 
 
+def rehearse(arguments: argparse.Namespace) -> None:
+    """Some updates of every kind of run: what cannot run here, and how long the rest takes."""
+    from experiments import rehearsal
+    from experiments.machine import find_device
+
+    find_device(arguments.device)
+    names = arguments.artifact or [
+        name for name, artifact in artifacts().items() if arguments.scale in artifact.runs
+    ]
+    studies = {name: _varied(name, arguments).at(arguments.scale) for name in names}
+    planned = list(dict.fromkeys(run for runs in studies.values() for run in runs))
+
+    def tell(one: rehearsal.Rehearsed) -> None:
+        said = one.failure or "too short to be timed"
+        if one.seconds is not None:
+            said = f"{1e3 * one.seconds:.3g} ms an update, {one.updates:,} updates, "
+            said += f"{_hours(1, one.hours)} hours"
+        print(f"{one.run}: {said}", flush=True)
+
+    found = rehearsal.rehearse(
+        planned, arguments.device, arguments.data_dir, arguments.compile, tell=tell
+    )
+    hours = rehearsal.hours(studies | {"all": planned}, found)
+    rows = [
+        {"artifact": name, "runs": len(runs), "hours": _hours(len(runs), hours[name])}
+        for name, runs in (studies | {"all": planned}).items()
+    ]
+    print("\n" + report.plain(pd.DataFrame(rows)))
+    failed = len({one.run for one in found.values() if one.failure})
+    if failed:
+        raise UserError(f"{failed} kinds of runs cannot be done here; what is above says why")
+
+
 def merge(arguments: argparse.Namespace) -> None:
     """Take over the records and checkpoints of other results folders."""
     from experiments.merge import merge
@@ -337,6 +370,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--estimate", action="store_true", help=words)
     sub.add_argument("--scale", default="paper", help="of the estimate (default: paper)")
     option(sub, "json", "results")
+    sub = command("rehearse", rehearse)
+    sub.add_argument("artifact", nargs="*")
+    sub.add_argument("--scale", default="paper", help="default: paper")
+    sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
+    option(sub, "set", "device", "data")
     sub = command("merge", merge)
     sub.add_argument("folder", nargs="+", type=Path, metavar="DIR")
     option(sub, "results")

@@ -63,6 +63,7 @@ def execute(
     checkpoint: Path | None = None,
     every: float = CHECKPOINT_SECONDS,
     until: float = math.inf,
+    window: int | None = None,
     report: Report = lambda done, total, loss, lr: None,
     watch: Callable[[tasks.Point], None] = lambda point: None,
 ) -> Result:
@@ -84,8 +85,11 @@ def execute(
         Seconds from one checkpoint to the next within an epoch.
     until
         When to write a last checkpoint and to stop, in seconds since 1970.
+    window
+        How many updates a point of the training loss's curve is the mean of; if not given, as many
+        as make about `CURVE_POINTS` of them.
     report
-        Progress.
+        Progress, with every such point.
     watch
         Called with every new point of the curves.
 
@@ -115,7 +119,7 @@ def execute(
         else:
             group.current().call(run)
             saving = _Saving(checkpoint, every, until)
-            training = _Training(run, task, where, compiled, clock, saving, report, watch)
+            training = _Training(run, task, where, compiled, clock, saving, window, report, watch)
             training.resume()
             training.train()
             metrics, curves, status = training.metrics, training.curves, training.status
@@ -183,13 +187,14 @@ class _Training:
         compiled: bool,
         clock: Clock,
         saving: _Saving,
+        window: int | None,
         report: Report,
         watch: Callable[[tasks.Point], None],
     ) -> None:
         if run.optim is None or run.epochs < 1 or run.batch_size < 1:
             raise UserError(f"{run} trains, and so needs an optimizer, epochs and a batch size")
         self.run, self.task, self.device, self.clock = run, task, device, clock
-        self.saving, self.report, self.watch = saving, report, watch
+        self.saving, self.window, self.report, self.watch = saving, window, report, watch
         self.group = _group_for(task, compiled)
         self.model = task.model().to(device)
         self.network = self.group.shared(self.model)
@@ -237,7 +242,7 @@ class _Training:
     def _train_epoch(self) -> None:
         total = self.run.epochs * self.task.updates_per_epoch
         done = self.epoch * self.task.updates_per_epoch
-        window = max(1, round(total / CURVE_POINTS))
+        window = self.window or max(1, round(total / CURVE_POINTS))
         self.model.train()
         batches = itertools.islice(self._batches(), self.batch, None)
         for number, (batch, weight) in enumerate(batches, self.batch + 1):

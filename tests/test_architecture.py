@@ -42,6 +42,7 @@ ARROWS = {
     "radam_core",
     "experiments.hold": "filelock errors",
     "experiments.campaign": "spec errors record verdict",
+    "experiments.rehearsal": "spec errors campaign engine",
     "experiments.merge": "pandas errors hold record engine",
     "experiments.progress": "tqdm spec errors",
     "experiments.tensorboard": "torch spec errors tasks",
@@ -55,7 +56,8 @@ ARROWS = {
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "
     "report style artifact ledger engine",
     "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch merge slurm tensorboard machine engine group optimizers data benchmarks yours",
+    "launch merge slurm tensorboard machine engine group optimizers data benchmarks yours "
+    "rehearsal",
     "experiments.__main__": "command_line",
     "experiments": "",
 }

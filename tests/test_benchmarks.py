@@ -1,5 +1,6 @@
 """Benchmarks: the table is printed, and recorded where asked; no timing is judged."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,9 +95,10 @@ def test_a_turn_is_so_many_updates(monkeypatch: pytest.MonkeyPatch, name: str, p
             raise Over
 
     work = WORKS[name]("cpu")
-    run = work.run(train.Contestant("float32"), 2)
+    run = work.run(train.Contestant("float32"))
+    executed = functools.partial(engine.execute, run, window=2, report=lambda *_: turn())
     with pytest.raises(Over):
-        work.plain(turn, "cpu", 2) if plain else engine.execute(run, report=lambda *_: turn())
+        work.plain(turn, "cpu", 2) if plain else executed()
     assert turns == [2, 4, 6, 8, 10, 12]
 
 

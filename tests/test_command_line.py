@@ -174,15 +174,26 @@ def test_a_study_runs_with_another_setting_beside_its_own(
     results = tmp_path / "results"
     shutil.copytree(smoke_store.root, results)
     there = ("--results", results, "--scale", "smoke")
-    changed = ("--set", "held_out_tokens=1000", "--set", "layers=1")
+    changed = ("--set", "held_out_tokens=1000", "--set", "layers=3")
     says = "run fig4 --scale smoke`, with the same --set, records it"
     assert says in sentence("show", "fig4", *changed, *there)
     assert say("run", "fig4", *changed, *there).startswith("4 runs done now")
     assert say("run", "fig4", *there).startswith("0 runs done now")
     figure = ("--out", tmp_path / "fig4.svg")
     assert say("show", "fig4", *changed, *there, *figure) != say("show", "fig4", *there, *figure)
-    runs = find("fig4").varied(held_out_tokens=1000, layers=1).at("smoke")
-    assert {(run.setting("held_out_tokens"), run.setting("layers")) for run in runs} == {(1000, 1)}
+    runs = find("fig4").varied(held_out_tokens=1000, layers=3).at("smoke")
+    assert {(run.setting("held_out_tokens"), run.setting("layers")) for run in runs} == {(1000, 3)}
+
+
+def test_a_rehearsal_says_what_cannot_run_here(
+    say: Sentence, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["rehearse", "fig6", "--scale", "cpu", "--data-dir", str(tmp_path)]) == 2
+    printed, error = capsys.readouterr()
+    assert printed.count("python -m experiments data cifar10") == 3
+    assert error.startswith("error: 3 kinds of runs cannot be done here")
+    shown = say("rehearse", "fig8", "--scale", "smoke").split()
+    assert shown == ["artifact", "runs", "hours", "fig8", "1", "0", "all", "1", "0"]
 
 
 def test_data_says_what_is_there(say: Sentence, tmp_path: Path) -> None:
@@ -195,7 +206,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("list", "run", "status", "merge", "show", "verdicts", "data", "bench"):
+    for name in ("list", "run", "status", "rehearse", "merge", "show", "verdicts", "data", "bench"):
         assert f"\n    {name} " in shown
 
 

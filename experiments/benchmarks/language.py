@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from experiments.benchmarks.train import Contestant, Turn, Work, compare, epochs
+from experiments.benchmarks.train import EPOCHS, Contestant, Turn, Work, compare
 from experiments.data import text
 from experiments.spec import Optim, Run, options
 
@@ -55,12 +55,12 @@ def _tokens(kind: str) -> int:
     return EPOCH * BATCH[kind] * LENGTH + 1
 
 
-def _run(kind: str, one: Contestant, updates: int) -> Run:
+def _run(kind: str, one: Contestant) -> Run:
     embedding, width = WIDTHS[kind]
     return Run(
         task="language_model",
         optim=Optim("adam", RATE),
-        epochs=epochs(updates, EPOCH),
+        epochs=EPOCHS,
         batch_size=BATCH[kind],
         precision=one.precision,
         clip=CLIP,

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from experiments.benchmarks.train import Contestant, Turn, Work, compare, epochs
+from experiments.benchmarks.train import EPOCHS, Contestant, Turn, Work, compare
 from experiments.data.bpe import END, PAD
 from experiments.spec import Optim, Run, options
 from experiments.tasks.translation import SMOOTHING, Translation
@@ -65,14 +65,14 @@ def work(kind: str) -> Work:
 
 
 def _task(kind: str) -> Translation:
-    return Translation(_run(kind, Contestant("float32"), 1), DATA, torch.device("cpu"))
+    return Translation(_run(kind, Contestant("float32")), DATA, torch.device("cpu"))
 
 
-def _run(kind: str, one: Contestant, updates: int) -> Run:
+def _run(kind: str, one: Contestant) -> Run:
     return Run(
         task="translation",
         optim=Optim("adam", RATE),
-        epochs=epochs(updates, EPOCH),
+        epochs=EPOCHS,
         batch_size=TOKENS[kind],
         precision=one.precision,
         clip=CLIP,
