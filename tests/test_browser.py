@@ -89,6 +89,7 @@ def test_a_page_can_be_read_by_all(opened: Opener, book: str, name: str) -> None
     """In light and in dark, figures too."""
     visit = opened(f"{book}/{name}.html")
     assert list(check_browser.weight_problems(visit)) == []
+    assert list(check_browser.formula_width_problems(visit.page)) == []
     found = {}
     for colours in ("light", "dark"):
         visit.page.emulate_media(color_scheme=colours)
@@ -402,6 +403,7 @@ def everything(visit: Visit) -> list[str]:
     page = visit.page
     checks = (
         check_browser.formula_problems,
+        check_browser.formula_width_problems,
         check_browser.picture_problems,
         check_browser.width_problems,
         check_browser.access_problems,
@@ -428,6 +430,11 @@ def test_a_sound_page_has_no_problems(opened: Opener, made: Callable[..., str]) 
         ("<p>so $x$ is</p>", "formula left as TeX: so $x$ is"),
         ("<p>a \\beta here</p>", "formula left as TeX: a \\beta here"),
         ("<mjx-merror>bad</mjx-merror>", "formula with an error: bad"),
+        (
+            "<mjx-container display='true' style='display: block; width: 99px; overflow: auto'>"
+            "<div style='width: 300px'>x</div></mjx-container>",
+            "formula without a label is 201 px too wide",
+        ),
         ("<img src='gone.png' alt='x'>", "picture not shown: http://127.0.0.1"),
         ("<div id='w' style='width: 600px'>x</div>", "scrolls sideways by"),
         ("<p style='color: #aaaaaa'>pale</p>", "color-contrast at p"),

@@ -240,7 +240,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["show", "fig6", "--optimizer", "a:B", "--optimizer-args", "b"], "give one JSON object"),
         (["run", "fig6", "--set", "depth"], "--set depth sets nothing; write NAME=VALUE"),
-        (["run", "fig6", "--set", "deep=3"], "fig6 has no setting 'deep'; it has: batch_size, "),
+        (
+            ["run", "fig6", "--set", "deep=3"],
+            "fig6 has no setting 'deep'; it has: augment, batch_size, ",
+        ),
         (["run", "fig4", "--set", "layers=two"], "layers='two' is of another kind than 2, which"),
         (["run", "fig4", "--set", "precision=int8"], "precision='int8' is not known; use"),
         (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),

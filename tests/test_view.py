@@ -134,6 +134,19 @@ def test_a_table_says_how_to_have_it(
     assert {row.count(" | ") for row in (rule, *rows)} == {head.count(" | ")}
 
 
+def test_a_page_says_of_which_studies_nothing_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
+) -> None:
+    use(smoke_store, monkeypatch)
+    assert view.pending("fig6", "gpt2") is None
+    use(Store(tmp_path), monkeypatch)
+    note = view.pending("fig6", "gpt2")
+    assert note is not None
+    assert note.data.startswith(":::{note}\n")
+    for name in ("fig6", "gpt2"):
+        assert f"- {find(name).title}: `python -m experiments run {name} --scale cpu`" in note.data
+
+
 def test_every_artifact_has_one_place_in_the_book_that_a_verdict_leads_to() -> None:
     pages = (Path(__file__).parent.parent / "book").glob("*.md")
     labels = re.findall(

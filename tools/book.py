@@ -119,6 +119,8 @@ def execute_notebooks(*, force: bool) -> int:
     for page in pages:
         cache.add_nb_to_project(page, read_data=READER)
     timeout = yaml.safe_load((ROOT / "_config.yml").read_text())["execute"]["timeout"]
+    if outstanding := len(cache.list_unexecuted(pages)):
+        print(f"executing {outstanding} of {len(pages)} notebooks", flush=True)
     executor = load_executor("local-parallel", cache)
     done = executor.run_and_cache(filter_uris=pages, timeout=timeout)
     failed = [*done.excepted, *done.errored]

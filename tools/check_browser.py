@@ -191,6 +191,17 @@ def formula_problems(page: Page) -> Iterator[str]:
     yield from (f"formula {what}" for what in page.evaluate(FORMULAS))
 
 
+TOO_WIDE = """() => [...document.querySelectorAll('mjx-container[display=true]')]
+  .map((e) => [e.scrollWidth - e.clientWidth, e.closest('.math')?.id || 'without a label'])
+  .filter(([excess]) => excess > 1)"""
+
+
+def formula_width_problems(page: Page) -> Iterator[str]:
+    """Yield the displayed formulas that must be scrolled to be read."""
+    for excess, name in page.evaluate(TOO_WIDE):
+        yield f"formula {name} is {excess} px too wide"
+
+
 PICTURES = """async () => {
   const missing = [];
   for (const image of document.querySelectorAll('img')) {
