@@ -213,9 +213,9 @@ def exact_variance(rho: float) -> float:
 
     .. math::
 
-       \frac{\rho}{\rho - 2} - \frac{\rho\, 2^{2\rho - 5}}{\pi}
-           B\Big(\frac{\rho - 1}{2}, \frac{\rho - 1}{2}\Big)^2
-       = \frac{\rho}{\rho - 2} \big(1 - e^{D}\big), \quad
+       & \frac{\rho}{\rho - 2} - \frac{\rho\, 2^{2\rho - 5}}{\pi}
+           B\Big(\frac{\rho - 1}{2}, \frac{\rho - 1}{2}\Big)^2 \\
+       & = \frac{\rho}{\rho - 2} \big(1 - e^{D}\big), \quad
        e^{D} = \frac{\rho - 2}{2}
            \bigg(\frac{\Gamma((\rho - 1)/2)}{\Gamma(\rho / 2)}\bigg)^2
 
