@@ -208,7 +208,7 @@ def rehearse(arguments: argparse.Namespace) -> None:
         if one.seconds is not None:
             said = f"{1e3 * one.seconds:.3g} ms an update, {one.updates:,} updates, "
             said += f"{_hours(1, one.hours)} hours"
-        print(f"{one.run}: {said}", flush=True)
+        print(f"{one.run}, {one.run.precision}: {said}", flush=True)
 
     found = rehearsal.rehearse(
         planned, arguments.device, arguments.data_dir, arguments.compile, tell=tell
