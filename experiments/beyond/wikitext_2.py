@@ -26,7 +26,7 @@ CLAIMS = (
     ),
     Claim(
         "wikitext-2.starts-slower",
-        "There, RAdam is slower in the first epochs",
+        "On WikiText-2, such an LSTM is slower in the first epochs with RAdam",
         "on One Billion Word, by eye",
         lags("radam", "adam"),
     ),
