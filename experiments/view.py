@@ -28,7 +28,8 @@ from experiments.record import ROOT, Store, write_atomically
 from experiments.spec import SCALES, Run
 from experiments.verdict import Records
 
-NOT_RUN = "not run"
+UNTESTED, UNKNOWN, NONE = "not yet tested", "not yet known", "none yet"
+"""What a sentence says in the place of a verdict, of a number and of a scale without records."""
 DATA = Path("_data")
 """Beside the notebook, where Sphinx and Jupyter find them: the files behind its figures."""
 
@@ -63,14 +64,15 @@ def claims(name: str, scale: str | None = None) -> Records:
     scale = scale or best_scale(found, store)
     records = found.records(scale, store)
     recorded = not records.runs.empty
-    glue(f"{name}-scale", scale if recorded else NOT_RUN, display=False)
+    glue(f"{name}-scale", scale if recorded else NONE, display=False)
     seeds = records.runs["seed"].nunique() if recorded else 0
     glue(f"{name}-seeds", str(seeds), display=False)
     for claim, verdict in zip(found.claims, found.verdicts(store), strict=True):
-        words = report.MARKS[verdict.status].split(" ", 1)[1]
+        untested = verdict.status == "not run"
+        words = UNTESTED if untested else report.MARKS[verdict.status].split(" ", 1)[1]
         glue(verdict.claim, words, display=False)
         estimates = [report.with_interval(estimate) for estimate in verdict.estimates]
-        for number, estimate in enumerate(estimates or [NOT_RUN] * len(claim.parts), 1):
+        for number, estimate in enumerate(estimates or [UNKNOWN] * len(claim.parts), 1):
             glue(f"{verdict.claim}-{number}", estimate, display=False)
     return records
 
@@ -133,8 +135,8 @@ def pending(*names: str) -> Markdown | None:
         return None
     commands = "\n".join(f"- {found.title}: `{_command(found)}`" for found in bare)
     return Markdown(
-        ":::{note}\nNothing is recorded yet of these studies, and wherever this page speaks of "
-        f'them it says "not run":\n\n{commands}\n:::'
+        ":::{note}\nNothing is recorded yet of these studies, and where this page speaks of them "
+        f"their verdicts are {UNTESTED} and their numbers {UNKNOWN}:\n\n{commands}\n:::"
     )
 
 

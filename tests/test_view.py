@@ -46,11 +46,11 @@ def test_a_page_can_be_made_before_anything_is_run(
     view.artifact(name)
     assert glued.keys() == recorded.keys()
     for claim in find(name).claims:
-        assert glued[claim.id] == "not run"
+        assert glued[claim.id] == "not yet tested"
         numbers = [key for key in glued if re.fullmatch(rf"{re.escape(claim.id)}-\d+", key)]
         assert len(numbers) == len(claim.parts)
-        assert {glued[key] for key in numbers} == {"not run"}
-    assert glued[f"{name}-scale"] == "not run"
+        assert {glued[key] for key in numbers} == {"not yet known"}
+    assert glued[f"{name}-scale"] == "none yet"
     assert glued[f"{name}-seeds"] == "0"
     assert recorded[f"{name}-scale"] == "smoke"
     assert recorded[f"{name}-seeds"] == "1"

@@ -28,6 +28,7 @@ WIDTHS = {"cpu": (64, 128), "cuda": (300, 2048)}
 
 ON_CPU = {
     "plain loop": Contestant("float32", plain=True),
+    "plain loop, 2 jobs": Contestant("float32", plain=True, jobs=2),
     "engine": Contestant("float32"),
     "engine, 2 jobs": Contestant("float32", jobs=2),
 }

@@ -38,6 +38,7 @@ SIZES = {
 
 ON_CPU = {
     "plain loop": Contestant("float32", plain=True),
+    "plain loop, 2 jobs": Contestant("float32", plain=True, jobs=2),
     "engine": Contestant("float32"),
     "engine, 2 jobs": Contestant("float32", jobs=2),
 }
