@@ -68,6 +68,15 @@ class Batch(NamedTuple):
         )
         return Batch(params, grads, exp_avgs, exp_avg_sqs, self.steps)
 
+    def count_update(self) -> None:
+        """One more update of each."""
+        if self.steps[0].is_cpu:
+            # A tensor saves torch making one of the number for every step, which it does, too,
+            # unless alpha says that this is no number.
+            torch._foreach_add_(self.steps, _ONE, alpha=1.0)
+        else:
+            torch._foreach_add_(self.steps, 1)
+
     def chosen(self, which: Sequence[int]) -> "Batch":
         """Some of the parameters."""
         return Batch(*([tensors[i] for i in which] for tensors in self))
@@ -96,6 +105,7 @@ class Batch(NamedTuple):
             yield number, self.chosen(same)
 
 
+_ONE = torch.ones((), dtype=torch.float32, device="cpu")
 _WHOLE = {Tensor, torch.nn.Parameter}
 """Types that hold all of their elements; of others, such as DTensor, it has to be asked."""
 

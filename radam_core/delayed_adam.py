@@ -1,5 +1,6 @@
 """Adam that first only gathers its second moment: the paper's Adam-2k."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, overload
@@ -7,6 +8,10 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
+
+from radam_core._paths import Batch, apply_foreach, apply_fused, obstacle
+from radam_core._wide import apply_in_its_type
+from radam_core.algorithm import Hyperparameters, Update, adaptive_update, bias_correction
 
 __all__ = ["DelayedAdam"]
 
@@ -66,8 +71,9 @@ class DelayedAdam(Optimizer):
 
     Notes
     -----
-    A parameter's state is ``step`` (int, :math:`t`), and ``exp_avg`` and ``exp_avg_sq``
-    (:math:`m` and :math:`v`, with the shape, type and device of the parameter).
+    A parameter's state is ``step`` (:math:`t`, a tensor of one element in single precision), and
+    ``exp_avg`` and ``exp_avg_sq`` (:math:`m` and :math:`v`, with the shape, type and device of the
+    parameter). After the delay an update is one pass over memory, as :class:`radam_core.RAdam`'s.
     """
 
     def __init__(
@@ -108,6 +114,13 @@ class DelayedAdam(Optimizer):
         """
         _check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a pickled optimizer or, through ``load_state_dict``, a saved state."""
+        super().__setstate__(state)
+        for p_state in self.state.values():  # a step may have been saved as a number
+            step = torch.as_tensor(p_state["step"], dtype=torch.float32)
+            p_state["step"] = step.to("cpu")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state dict of this class.
@@ -160,56 +173,67 @@ class DelayedAdam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
 
-        updates = [
-            (p, p.grad, group)
-            for group in self.param_groups
-            for p in group["params"]
-            if p.grad is not None
-        ]
-        if any(grad.is_sparse for _, grad, _ in updates):
+        params = [p for group in self.param_groups for p in group["params"]]
+        if any(p.grad is not None and p.grad.is_sparse for p in params):
             raise RuntimeError(
                 "DelayedAdam needs dense gradients; make them so (sparse=False in an embedding) "
                 "or use torch.optim.SparseAdam"
             )
-        for p, grad, group in updates:
-            self._update(p, grad, group)
+        for group in self.param_groups:
+            batch = self._batch(group)
+            if batch.params:
+                _update(group, batch)
         return loss
 
-    def _update(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[p]
-        if not state:
-            state["step"] = 0
-            state["exp_avg"] = torch.zeros_like(p, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(p, memory_format=torch.preserve_format)
-        state["step"] += 1
-
-        # A complex number is two real ones, each with its own adaptive rate.
-        grad = grad.resolve_conj()
-        theta, g, m, v = map(_real, (p, grad, state["exp_avg"], state["exp_avg_sq"]))
-        beta1, beta2 = group["betas"]
-        t = state["step"]
-        k = t - group["delay"]
-
-        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)  # v = beta2 v + (1 - beta2) g^2
-        if k < 1:
-            return
-        m.lerp_(g, 1 - beta1)  # m = beta1 m + (1 - beta1) g
-
-        lr = float(group["lr"])
-        count = k if group["momentum_count"] == "real" else t
-        m_scale = 1 / (1 - beta1**count)
-        v_scale = 1 / math.sqrt(1 - beta2**t)
-        if group["eps_placement"] == "raw":  # l = sqrt(1 - beta2^t) / (sqrt(v) + eps)
-            denominator = v.sqrt().add_(group["eps"]).mul_(v_scale)
-        else:  # l = 1 / (sqrt(v / (1 - beta2^t)) + eps)
-            denominator = v.sqrt().mul_(v_scale).add_(group["eps"])
-        theta.mul_(1 - lr * group["weight_decay"])
-        theta.addcdiv_(m, denominator, value=-lr * m_scale)  # theta -= lr m_hat l
+    def _batch(self, group: dict[str, Any]) -> Batch:
+        """The group's parameters that have a gradient, and their state."""
+        batch = Batch([], [], [], [], [])
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+            row = (p, p.grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
+            for tensors, tensor in zip(batch, row, strict=True):
+                tensors.append(tensor)
+        return batch
 
 
-def _real(x: Tensor) -> Tensor:
-    """View complex numbers as pairs of real ones, on the same memory."""
-    return torch.view_as_real(x) if x.is_complex() else x
+def _update(group: dict[str, Any], batch: Batch) -> None:
+    hyper = Hyperparameters(
+        float(group["lr"]), group["betas"], group["weight_decay"], decoupled=True, maximize=False
+    )
+    for updates, part in batch.alike(map(Tensor.item, batch.steps)):
+        update = _plan(int(updates) + 1, group)
+        apply_in_its_type(part.local(), functools.partial(_apply, group, update, hyper))
+        part.count_update()
+
+
+def _plan(t: int, group: dict[str, Any]) -> Update | None:
+    """Update ``t``; None if it is one of the second moment alone."""
+    k = t - group["delay"]
+    if k < 1:
+        return None
+    betas, count = group["betas"], k if group["momentum_count"] == "real" else t
+    # Adam's update t, which corrects the momentum for t gradients, for another number of them.
+    size = bias_correction(betas[0], t) / bias_correction(betas[0], count)
+    return adaptive_update(t, betas, group["eps"], size, group["eps_placement"])
+
+
+def _apply(
+    group: dict[str, Any], update: Update | None, hyper: Hyperparameters, batch: Batch
+) -> None:
+    if update is None:
+        beta2 = hyper.betas[1]
+        torch._foreach_mul_(batch.exp_avg_sqs, beta2)
+        torch._foreach_addcmul_(batch.exp_avg_sqs, batch.grads, batch.grads, 1 - beta2)
+    elif obstacle(batch, group["eps"]) is None:
+        apply_fused(batch, update, hyper)
+    else:
+        apply_foreach(batch, update, hyper)
 
 
 def _check_options(options: dict[str, Any]) -> None:

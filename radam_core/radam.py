@@ -428,7 +428,7 @@ class RAdam(Optimizer):
             # Autograd is to see the tensors that it was given.
             part = part if group["differentiable"] else part.local()
             apply_in_its_type(part, apply, seed)
-            _count(part.steps)  # at last, since an update that fails is none
+            part.count_update()  # at last, since an update that fails is none
 
     def _apply(
         self, group: dict[str, Any], update: Update, hyper: Hyperparameters, batch: Batch
@@ -500,16 +500,6 @@ _DEFAULTS = {
     for name, parameter in inspect.signature(RAdam).parameters.items()
     if parameter.default is not inspect.Parameter.empty
 }
-_ONE = torch.ones((), dtype=torch.float32, device="cpu")
-
-
-def _count(steps: list[Tensor]) -> None:
-    if steps[0].is_cpu:
-        # A tensor saves torch making one of the number for every step, which it does, too, unless
-        # alpha says that this is no number.
-        torch._foreach_add_(steps, _ONE, alpha=1.0)
-    else:
-        torch._foreach_add_(steps, 1)
 
 
 def _hyperparameters(group: dict[str, Any], on_device: bool = False) -> Hyperparameters:
