@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,13 +76,16 @@ def _seeds(verdict: Verdict) -> str:
 
 
 def ours(estimates: Sequence[Estimate]) -> str:
-    """The estimates in short, and what was asked of them; a range where they are many."""
-    if len(estimates) <= 2:
+    """The estimates in short, and what was asked of them; a range where many are of one kind.
+
+    They are if the same is asked of them, and their labels differ only after the first comma.
+    """
+    kinds = {(one.label.partition(", ")[0], bound(one)) for one in estimates}
+    if len(estimates) <= 2 or len(kinds) > 1:
         return "; ".join(f"{one.label}: {with_interval(one)} ({bound(one)})" for one in estimates)
+    ((label, asked),) = kinds
     values = [estimate.value for estimate in estimates if estimate.n]
     holding = sum(estimate.holds is True for estimate in estimates)
-    label, _, _ = estimates[0].label.partition(", ")  # what follows tells the parts apart
-    asked = " or ".join(dict.fromkeys(map(bound, estimates)))
     return (
         f"{label}: {number(min(values))} to {number(max(values))} ({asked}); "
         f"{holding} of {len(estimates)} hold"
@@ -121,9 +125,10 @@ def number(value: float) -> str:
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """A table in Markdown."""
+    """A table in Markdown; a bar within a cell is escaped, so that it begins no other."""
     lines = [rows.columns, ["---"] * len(rows.columns), *rows.itertuples(index=False)]
-    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
+    cells = [[re.sub(r"(?<!\\)\|", r"\\|", str(cell)) for cell in line] for line in lines]
+    return "".join("| " + " | ".join(line) + " |\n" for line in cells)
 
 
 def plain(rows: pd.DataFrame) -> str:

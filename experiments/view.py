@@ -175,8 +175,8 @@ def samples(name: str, lr: float) -> Markdown:
 
 
 def _escaped(text: str) -> str:
-    """Words as they are, in a cell of a Markdown table."""
-    return re.sub(r"([\\`*_{}\[\]<>#|$~])", r"\\\1", text.replace("<eos>", "¶"))
+    """Words as they are, in Markdown."""
+    return re.sub(r"([\\`*_{}\[\]<>#$~])", r"\\\1", text.replace("<eos>", "¶"))
 
 
 def shown(frame: pd.DataFrame) -> Markdown:

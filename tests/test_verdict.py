@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from scipy import stats
 
 from experiments import report
@@ -307,10 +308,28 @@ def test_an_estimate_reads_well(values: list[float], exact: bool, text: str) -> 
     assert report.with_interval(found.estimates[0]) == text
 
 
-def test_many_estimates_are_given_by_their_range() -> None:
-    values = {"a": [1.0] * 3, "b": [2.0] * 3, "c": [math.nan] * 3, "d": [9.0] * 3}
-    judged = verdict(records(**values), *(part(name, below=5.0) for name in values))
-    assert report.ours(judged.estimates) == "a: 1.00 to 9.00 (asked: below 5.00); 2 of 4 hold"
+MANY = {"x, a": [1.0] * 3, "x, b": [2.0] * 3, "x, c": [math.nan] * 3, "x, d": [9.0] * 3}
+
+
+def test_many_estimates_of_a_kind_are_given_by_their_range() -> None:
+    judged = verdict(records(**MANY), *(part(name, below=5.0) for name in MANY))
+    assert report.ours(judged.estimates) == "x: 1.00 to 9.00 (asked: below 5.00); 2 of 4 hold"
+
+
+@pytest.mark.parametrize(("name", "bound"), [("y", 5.0), ("x, d", 6.0)])
+def test_estimates_of_different_kinds_are_all_given(name: str, bound: float) -> None:
+    parts = [part("x, a", below=5.0), part("x, b", below=5.0), part(name, below=bound)]
+    judged = verdict(records(**MANY, y=[4.0] * 3), *parts)
+    shown = report.ours(judged.estimates).split("; ")
+    assert [text.partition(":")[0] for text in shown] == ["x, a", "x, b", name]
+
+
+def test_a_bar_in_a_cell_begins_no_other() -> None:
+    """As the book's parser reads it."""
+    table = pd.DataFrame({"log10 |g|": ["a|b", r"already \| escaped"], "n": [1, 2]})
+    parser = MarkdownIt().enable("table")
+    tokens = [token.content for token in parser.parse(report.markdown(table)) if token.content]
+    assert tokens == ["log10 |g|", "n", "a|b", "1", "already | escaped", "2"]
 
 
 @pytest.mark.parametrize(

@@ -185,4 +185,4 @@ def test_what_the_language_models_wrote_is_shown_as_it_is(
     assert head == "| optimizer | text |"
     assert [row.split(" | ")[0] for row in rows] == ["| adam", "| radam"]
     assert all(len(row.split()) >= 60 for row in rows)
-    assert view._escaped("a | <eos> *b* _c_ $1 <unk>") == r"a \| ¶ \*b\* \_c\_ \$1 \<unk\>"
+    assert view._escaped("a <eos> *b* _c_ $1 <unk>") == r"a ¶ \*b\* \_c\_ \$1 \<unk\>"

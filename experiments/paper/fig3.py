@@ -25,7 +25,7 @@ CLAIMS = (
         "by eye",
         tuple(
             Part(
-                f"{arm}: distance of the gradients' distributions at updates 10 and 1, decades",
+                f"distance of the gradients' distributions at updates 10 and 1, decades, {arm}",
                 functools.partial(_histograms.distance, arm=arm, quantity="gradient"),
                 below=HALF_A_DECADE,
             )
