@@ -263,6 +263,8 @@ def show(arguments: argparse.Namespace) -> None:
 def _print_estimates(verdict: Verdict) -> None:
     for estimate in verdict.estimates:
         print(f"    {estimate.label}: {report.with_interval(estimate)}")
+    for estimate in verdict.lacks:
+        print(f"    not given: {report.ours([estimate])}")
     for reading in verdict.fails_with:
         print(f"    it does not hold with {reading}")
 

@@ -40,7 +40,11 @@ def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "claim": verdict.text,
             "the paper": verdict.paper_value,
             "ours": "; ".join(
-                [ours(verdict.estimates), *(f"not with {one}" for one in verdict.fails_with)]
+                [
+                    ours(verdict.estimates),
+                    *(f"not given: {ours([one])}" for one in verdict.lacks),
+                    *(f"not with {one}" for one in verdict.fails_with),
+                ]
             ),
             "verdict": MARKS[verdict.status],
             "scale": verdict.scale or "",

@@ -5,8 +5,9 @@ between two bounds. The part holds if the whole 95 % interval of its mean (Stude
 lies between them, fails if the whole interval lies outside, and is undecided otherwise. The
 claim is *reproduced* if every part holds, *contradicted* if every part fails, *partly* reproduced
 if some hold, and *inconclusive* otherwise. With fewer than three seeds nothing is decided, except
-where the number has no randomness in it. What is reproduced must then stand the readings of
-`experiments.checks`.
+where the number has no randomness in it. A claim may rest on something given, such as that the arm
+it compares with learns at all: where that does not hold, it is inconclusive too. What is reproduced
+must then stand the readings of `experiments.checks`.
 """
 
 from __future__ import annotations
@@ -68,13 +69,15 @@ class Part:
 class Claim:
     """What the paper says, the number it gives, and what would have to be true of ours.
 
-    A claim without parts belongs to an artifact that is not built yet: it is "not run".
+    A claim without parts belongs to an artifact that is not built yet: it is "not run". What is
+    `given` must hold for the parts to mean anything.
     """
 
     id: str
     text: str
     paper_value: str
     parts: tuple[Part, ...] = ()
+    given: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Verdict:
     """The judgement of one claim at one scale, and the runs that it rests on.
 
     `fails_with` names the readings of the records in which a claim that holds by the rule does not,
-    so that it is inconclusive.
+    and `lacks` is what it takes as given and does not hold: with either it is inconclusive.
     """
 
     artifact: str
@@ -108,6 +111,7 @@ class Verdict:
     estimates: tuple[Estimate, ...]
     run_ids: tuple[str, ...]
     fails_with: tuple[str, ...] = ()
+    lacks: tuple[Estimate, ...] = ()
 
     @property
     def n(self) -> int:
@@ -122,15 +126,19 @@ def judge(artifact: str, claim: Claim, records: Records, scale: str | None) -> V
         estimates = tuple(_estimate(part, records) for part in claim.parts)
     decided = [estimate for estimate in estimates if estimate.n]
     ids = tuple(sorted(records.runs["run_id"])) if decided else ()
+    given = [_estimate(part, records) for part in claim.given] if decided else []
+    lacks = tuple(estimate for estimate in given if estimate.holds is not True)
+    status = "inconclusive" if lacks else _status([estimate.holds for estimate in estimates])
     return Verdict(
         artifact=artifact,
         claim=claim.id,
         text=claim.text,
         paper_value=claim.paper_value,
-        status=_status([estimate.holds for estimate in estimates]) if decided else "not run",
+        status=status if decided else "not run",
         scale=scale if decided else None,
         estimates=estimates if decided else (),
         run_ids=ids,
+        lacks=lacks,
     )
 
 
@@ -177,7 +185,7 @@ def to_json(verdicts: Sequence[Verdict]) -> str:
     """The verdicts as JSON: a list of objects, infinite and missing numbers as null."""
     rows = [{**asdict(verdict), "n": verdict.n} for verdict in verdicts]
     for row in rows:
-        for estimate in row["estimates"]:
+        for estimate in (*row["estimates"], *row["lacks"]):
             for key in ("value", "low", "high", "above", "below"):
                 if not math.isfinite(estimate[key]):
                     estimate[key] = None

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from experiments import report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
-from experiments.beyond import heavy_tails, lr_range
+from experiments.beyond import gpt2, heavy_tails, lr_range
 from experiments.errors import UserError
 from experiments.paper import _classifiers
-from experiments.record import Store
+from experiments.record import Result, Store
 from experiments.spec import SCALES, Optim, Run, options
 from experiments.verdict import MIN_SEEDS, Claim, Records, judge
 
@@ -388,6 +388,31 @@ def test_every_part_of_every_claim_finds_its_number(smoke_store: Store, name: st
         else:
             assert sum(numbers) == len(whole)
         assert report.ours(verdict.estimates) or not numbers
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in BUILT if any(claim.given for claim in find(name).claims)]
+)
+def test_two_that_learn_nothing_do_not_end_alike(name: str, tmp_path: Path) -> None:
+    """Equal losses, and BLEU of nothing, after runs that end where they began."""
+    metrics = {"unigram_loss": 9.0, "train_loss": 8.9, "test_bleu": 1.0}
+    metrics |= {"validation_loss": 9.0, "test_loss": 9.0}
+    store = Store(tmp_path)
+    for run in find(name).at("cpu"):
+        store.add(Result(run, "finished", metrics, []), "cpu")
+    judged = {one.claim: one for one in find(name).verdicts(store)}
+    for claim in find(name).claims:
+        if claim.given:
+            assert judged[claim.id].status == "inconclusive"
+            assert judged[claim.id].lacks
+
+
+def test_adam_is_not_taken_for_radam_in_any_order_of_the_arms() -> None:
+    arms = ["radam", "adam, untuned linear", "adam, warmup 200", "adam"]
+    for found in (arms, arms[::-1]):
+        records = Records(pd.DataFrame({"optimizer": found}), pd.DataFrame())
+        kinds = (gpt2.RECTIFIED, gpt2.UNTUNED_ARM, gpt2.WARMED, gpt2.PLAIN)
+        assert [gpt2._arm(records, kind) for kind in kinds] == arms
 
 
 def test_the_analytic_claims_are_decided_by_one_exact_run(smoke_store: Store) -> None:

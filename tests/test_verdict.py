@@ -116,9 +116,33 @@ def test_above_and_below_are_mirror_images(values: list[float], bound: float, wi
     assert one.holds is other.holds
 
 
-# The status of a claim
+# What a claim takes as given
 
 HOLDS, FAILS, OPEN = (part("x", above=bound) for bound in (7.0, 13.0, 10.0))
+
+
+@pytest.mark.parametrize("given", [FAILS, OPEN])
+@pytest.mark.parametrize("parts", [(HOLDS,), (FAILS,), (HOLDS, FAILS)])
+def test_what_is_not_given_leaves_a_claim_open(given: Part, parts: tuple[Part, ...]) -> None:
+    claim = Claim("fig0.claim", "text", "value", parts, given=(HOLDS, given))
+    judged = judge("fig0", claim, records(x=[9.0, 10.0, 11.0]), "cpu")
+    assert judged.status == "inconclusive"
+    assert [(one.label, one.holds) for one in judged.lacks] == [
+        ("x", False if given is FAILS else None)
+    ]
+    (row,) = report.table([judged]).to_dict("records")
+    assert row["ours"].endswith(
+        f"; not given: x: 10.0 [7.52, 12.5] ({report.bound(*judged.lacks)})"
+    )
+
+
+def test_what_is_given_changes_nothing() -> None:
+    claim = Claim("fig0.claim", "text", "value", (FAILS,), given=(HOLDS,))
+    judged = judge("fig0", claim, records(x=[9.0, 10.0, 11.0]), "cpu")
+    assert (judged.status, judged.lacks) == ("contradicted", ())
+
+
+# The status of a claim
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from experiments.paper._translation import (
     by_arm,
     other,
 )
-from experiments.paper.fig1 import learnt
+from experiments.paper.fig1 import LEARNS, learnt
 from experiments.spec import Run
 from experiments.verdict import Claim, Part, Records
 
@@ -36,8 +36,6 @@ RATES = {"smoke": (0.01,), "cpu": (0.0003, 0.001, 0.003), "paper": (1e-4, 3e-4, 
 DEPTHS = {"smoke": (1,), "cpu": (2, 6), "paper": (3, 6, 12)}
 NORMS = ("post", "pre")
 EPOCHS = {"smoke": 2, "cpu": 5, "paper": 10}
-LEARNS = 0.5
-"""Nats below the loss of token frequencies alone, from which an arm counts as one that learns."""
 KEYS = ["norm", "layers", "lr", "seed"]
 
 
