@@ -52,6 +52,11 @@ def fall(records: Records, arm: str, quantity: str) -> pd.Series:
     return means.xs(EARLY, level="update") - means.xs(LATER, level="update")
 
 
+def first(records: Records, arm: str, quantity: str) -> pd.Series:
+    """The mean of the logarithm at update 1, by seed."""
+    return _means(shares(records, arm, quantity)).xs(EARLY, level="update")
+
+
 def _means(table: pd.DataFrame) -> pd.Series:
     return (table * table.columns.to_numpy()).sum(axis=1)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.artifact import Artifact
 from experiments.paper import _histograms
-from experiments.paper._translation import DEVIATIONS, RUNS, VANILLA, WARMUP
+from experiments.paper._translation import ARMS, DEVIATIONS, RUNS, VANILLA, WARMUP
 from experiments.verdict import Claim, Part, Records
 
 HALF_A_DECADE = 0.5
@@ -46,6 +46,23 @@ def draw(records: Records) -> Figure:
 def tabulate(records: Records) -> pd.DataFrame:
     """Means and distances of the two arms."""
     return _histograms.tabulate(records, (VANILLA, WARMUP))
+
+
+def sizes(records: Records) -> pd.DataFrame:
+    """By arm of Figure 1: what the two explanations look at, in decades, means over seeds.
+
+    Columns are "smaller", by how much the first changes are smaller than plain Adam's, and
+    "distorted", the distance of the gradients' distributions at updates 10 and 1.
+    """
+    rows = {
+        arm: {
+            "changes": _histograms.first(records, arm, "update").mean(),
+            "distorted": _histograms.distance(records, arm, "gradient").mean(),
+        }
+        for arm in ARMS
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.assign(smaller=table["changes"][VANILLA] - table["changes"])
 
 
 ARTIFACT = Artifact(
