@@ -165,11 +165,16 @@ def draw(records: Records) -> Figure:
     return figure
 
 
+def over_the_run(records: Records) -> pd.DataFrame:
+    """The mean progress over a run in percent, by optimizer, class of words and seed."""
+    keys = ["optimizer", "words", "seed"]
+    return progress(records).groupby(keys, sort=False)["value"].mean().reset_index()
+
+
 def by_class(records: Records) -> Figure:
     """Mean progress over the run by class of words, a line an optimizer."""
-    means = progress(records).groupby(["optimizer", "words", "seed"], sort=False)["value"].mean()
     figure, (panel,) = style.panels(1)
-    style.lines(panel, means.reset_index(), "words", "value", "optimizer", COLOURS, marker="o")
+    style.lines(panel, over_the_run(records), "words", "value", "optimizer", COLOURS, marker="o")
     panel.set(xlabel="in how many paragraphs of the training text the words are")
     panel.set(ylabel="progress, mean over the run (%)")
     panel.legend(title=None)

@@ -26,8 +26,8 @@ ACCURACIES = ["validation_accuracy", "test_accuracy"]
 PRECISION = Deviation(
     "precision",
     "float32",
-    "bfloat16 arithmetic is faster; weights, state and update stay in float32, and what it "
-    "changes is measured: see fast-path",
+    "bfloat16 arithmetic is faster where the device has it; weights, state and update stay in "
+    "float32, and what it changes is measured: see fast-path",
 )
 
 

@@ -152,12 +152,18 @@ def samples(store: Store, scale: str) -> pd.DataFrame:
     return translations(store, dict(zip((WARMUP, RADAM), runs, strict=True)))
 
 
+def signature(store: Store, scale: str) -> str:
+    """How sacrebleu counted in the recorded runs; empty if there are none."""
+    counted = (line.get("bleu") for line in store.provenance(RUNS[scale]))
+    return ", ".join(dict.fromkeys(filter(None, counted)))
+
+
 _BLEU = "enough updates for a translation, in about ten minutes a run"
 _CHANGED = {
     "corpus": Deviation("corpus", "IWSLT'14 and WMT'16", "a small network learns to translate "
                         "captions of photographs in minutes; there are four standard test sets"),
     "epochs": Deviation("epochs", "70,000 updates", _BLEU),
-    "updates": Deviation("updates", "70,000 updates", _BLEU),
+    "updates": Deviation("updates", "70,000 in all; this is of an epoch", _BLEU),
     "layers": Deviation("layers", "6", _BLEU),
     "lengths": Deviation("lengths", "all", "all but a few"),
     "averaged": Deviation("averaged", "10", "the last sixth of a shorter run"),
