@@ -248,7 +248,8 @@ DEVIATIONS = {
         Deviation("dropout", "0.3", "a short run does not overfit"),
         Deviation("positions", "1,024", "no sentence is longer"),
         Deviation("averaged", "10", "the last fifth of a shorter run"),
-        Deviation("precision", "float32 and float16", "the network is too small to gain from bfloat16 on a processor"),
+        Deviation("precision", "float32 and float16", "on a processor so small a network gains "
+                  "nothing from 16 bits"),
         Deviation("probes", "1 to 100, and up to 70,000", "the end of a shorter run"),
     ),
     "smoke": (
