@@ -1,8 +1,13 @@
-"""pyproject.toml, requirements.lock and environment.yml describe one environment: this one."""
+"""pyproject.toml, requirements.lock and environment.yml describe one environment: this one.
 
+binder/environment.yml has a part of it.
+"""
+
+import ast
 import re
+import sys
 import tomllib
-from importlib.metadata import requires, version
+from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
 
 import yaml
@@ -10,12 +15,14 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from tools.lock import conda_environment, pins
+from tools.book import notebooks
+from tools.lock import FROM_CONDA, binder_environment, conda_environment, pins
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
+BINDER = (ROOT / "binder" / "environment.yml").read_text(encoding="utf-8")
 
 
 def direct_requirements() -> list[Requirement]:
@@ -96,3 +103,54 @@ def test_conda_has_a_python_that_the_project_supports() -> None:
     python = pythons[0].removeprefix("python=")
     assert python in SpecifierSet(PROJECT["requires-python"])
     assert f"Programming Language :: Python :: {python}" in PROJECT["classifiers"]
+
+
+def binder_packages() -> tuple[list[Requirement], list[Requirement]]:
+    """Return what Binder's environment takes from conda-forge, and what pip then adds."""
+    *conda, by_pip = yaml.safe_load(BINDER)["dependencies"]
+    packages = [text for text in conda if text != "pip" and not text.startswith("python=")]
+    return list(map(Requirement, packages)), list(map(Requirement, by_pip["pip"]))
+
+
+def test_binder_gets_the_pins_of_the_lock_and_no_cuda() -> None:
+    assert binder_environment(LOCK, PROJECT) == BINDER, "the lock has changed: run `make lock`"
+    conda, by_pip = binder_packages()
+    assert {str(one) for one in by_pip} <= {str(Requirement(pin)) for pin in pins(LOCK)}
+    assert all(str(one.specifier).startswith("==") for one in by_pip)
+    # torchvision of the package index wants its own torch, which brings CUDA along.
+    assert not {one.name for one in by_pip} & {"torch", "torchvision", "triton"}
+    locked = locked_here()
+    assert {one.name for one in conda} == set(FROM_CONDA.values())
+    for name, called in FROM_CONDA.items():
+        (asked,) = (one for one in conda if one.name == called)
+        assert locked[name] in asked.specifier
+    assert len(by_pip) < len(pins(LOCK)) / 5
+
+
+def cells(page: Path) -> str:
+    """The code of a page that runs; a line of another language than Python is left out."""
+    found = re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", page.read_text("utf-8"), re.S | re.M)
+    return "\n".join(line for cell in found for line in cell.split("\n") if line[:1] not in ":!%")
+
+
+def imported() -> set[str]:
+    """The packages that the notebooks' cells, or what they call, import wherever it stands."""
+    modules = (path.read_text("utf-8") for path in (ROOT / "experiments").rglob("*.py"))
+    names: set[str] = set()
+    for code in (*map(cells, notebooks()), *modules):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module).partition(".")[0])
+    distributions = packages_distributions()
+    found = {one for name in names - sys.stdlib_module_names for one in distributions.get(name, [])}
+    return {canonicalize_name(name) for name in found} - {"radam-core"}
+
+
+def test_binder_has_what_the_notebooks_import() -> None:
+    _, by_pip = binder_packages()
+    names = {one.name for one in by_pip} | set(FROM_CONDA)
+    with_kernel = {"ipython", "matplotlib-inline"}  # ipykernel needs them
+    assert {"torch", "scikit-learn", "optax", "lightning"} <= imported()
+    assert imported() <= names | with_kernel

@@ -5,13 +5,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
+from pybtex.database import parse_file
+from sphinx.builders import linkcheck
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in FILES}
+SETTINGS = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -84,8 +88,35 @@ def test_every_workflow_runs_as_it_should() -> None:
     assert "--force" in (ROOT / ".ci" / "run").read_text()  # what the weekly build calls
 
 
+def test_notebooks_are_published_only_with_a_book_that_passes() -> None:
+    jobs = WORKFLOWS["book"]["jobs"]
+    assert jobs["notebooks"]["needs"] == jobs["deploy"]["needs"] == "html"
+    assert "make check" in [step.get("run") for step in jobs["html"]["steps"]]
+
+
 def test_binder_installs_this_repository_into_its_environment() -> None:
-    script = ROOT / "postBuild"
+    script = ROOT / "binder" / "postBuild"
     assert os.access(script, os.X_OK)
     assert "pip install --no-deps" in script.read_text()
-    assert (ROOT / "environment.yml").is_file()
+    # Where there is a folder of this name, Binder looks for its files nowhere else.
+    assert (ROOT / "binder" / "environment.yml").is_file()
+    assert not (ROOT / "postBuild").exists()
+
+
+def test_the_link_check_is_told_what_this_sphinx_understands() -> None:
+    sphinx = Mock()
+    linkcheck.setup(sphinx)
+    known = {call.args[0] for call in sphinx.add_config_value.call_args_list}
+    used = {name for name in SETTINGS if name.startswith("linkcheck_")}
+    assert "linkcheck_retries" in used <= known
+
+
+def test_the_link_check_leaves_out_publishers_alone() -> None:
+    works = parse_file(str(ROOT / "book" / "references.bib"), "bibtex").entries.values()
+    dois = {f"https://doi.org/{one.fields['doi']}" for one in works if "doi" in one.fields}
+    others = {one.fields["url"] for one in works if "url" in one.fields}
+    skipped = [re.compile(pattern) for pattern in SETTINGS["linkcheck_ignore"]]
+    assert dois
+    assert others
+    assert {link for link in dois | others if any(one.match(link) for one in skipped)} == dois
+    assert all(any(one.match(link) for link in dois) for one in skipped), "a pattern skips nothing"
