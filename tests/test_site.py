@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.book import digest, is_notebook
+from tools.book import digest, is_notebook, notebooks, timed
 from tools.check_site import main, problems
 
 SOUND = """
@@ -123,3 +123,20 @@ def test_a_notebook_is_told_by_the_kernel_in_its_header(tmp_path: Path) -> None:
     assert not is_notebook(page)
     page.write_text("")
     assert not is_notebook(page)
+
+
+def test_the_notebooks_come_in_the_order_of_the_table_of_contents() -> None:
+    names = [page.stem for page in notebooks()]
+    assert names[0] == "intro"
+    assert names.index("variance") < names.index("radam") < names.index("image_classification")
+    pages = Path(__file__).parent.parent.joinpath("book").glob("*.md")
+    assert sorted(names) == sorted(page.stem for page in pages if is_notebook(page))
+
+
+def test_the_times_of_notebooks_are_told_slowest_first() -> None:
+    lines = timed({"quick": 3.4, "slow": 75.2, "limit": 60.0}).splitlines()[1:]
+    assert [line.split() for line in lines] == [
+        ["75", "s", "slow", "(over", "60", "s)"],
+        ["60", "s", "limit"],
+        ["3", "s", "quick"],
+    ]

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ JUPYTER_BOOK = [str(Path(sys.executable).with_name("jupyter-book")), "build", "b
 
 READER = {"name": "myst_nb_md", "type": "plugin"}
 """How jupyter-cache reads a page: as the book does."""
+
+SLOW = 60
+"""Seconds that a notebook should take at most, on two cores that do nothing else."""
 
 COMPUTED_WITH = ("radam_core", "experiments", "requirements.lock")
 MADE_FROM = (*COMPUTED_WITH, "book", "_config.yml", "tools")
@@ -122,7 +125,20 @@ def execute_notebooks(*, force: bool) -> int:
     for page in failed:
         print(cache.get_project_record(page).traceback, file=sys.stderr)
         print(f"{page} could not be executed: see above.", file=sys.stderr)
+    if done.succeeded:
+        records = {Path(page).stem: cache.get_cached_project_nb(page) for page in done.succeeded}
+        print(timed({name: one.data["execution_seconds"] for name, one in records.items()}))
     return len(failed)
+
+
+def timed(seconds: Mapping[str, float]) -> str:
+    """Say how long each notebook took, the slowest first, and which took longer than it should."""
+    slowest = sorted(seconds, key=lambda name: -seconds[name])
+    lines = [
+        f"  {seconds[name]:4.0f} s  {name}" + f"  (over {SLOW} s)" * (seconds[name] > SLOW)
+        for name in slowest
+    ]
+    return "\n".join(["executed, the slowest first:", *lines])
 
 
 def with_outputs(page: Path) -> dict[str, Any]:
