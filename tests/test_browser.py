@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_a_page_is_whole_on_a_phone(opened: Opener, book: str, name: str) -> Non
         assert list(check_browser.formula_problems(visit.page)) == []
         assert list(check_browser.picture_problems(visit.page)) == []
         assert list(check_browser.width_problems(visit.page)) == []
+        assert list(check_browser.cut_problems(visit.page, check_browser.ON_A_PHONE)) == []
         assert visit.complaints == []
 
 
@@ -90,6 +92,7 @@ def test_a_page_can_be_read_by_all(opened: Opener, book: str, name: str) -> None
     visit = opened(f"{book}/{name}.html")
     assert list(check_browser.weight_problems(visit)) == []
     assert list(check_browser.formula_width_problems(visit.page)) == []
+    assert list(check_browser.cut_problems(visit.page, check_browser.ON_A_DESK)) == []
     found = {}
     for colours in ("light", "dark"):
         visit.page.emulate_media(color_scheme=colours)
@@ -99,6 +102,44 @@ def test_a_page_can_be_read_by_all(opened: Opener, book: str, name: str) -> None
             *check_browser.figure_problems(visit.page),
         ]
     assert found == {"light": [], "dark": []}
+
+
+def top_of(one: Locator) -> float:
+    return float(one.evaluate("(e) => e.getBoundingClientRect().top"))
+
+
+def bottom_of(one: Locator) -> float:
+    return float(one.evaluate("(e) => e.getBoundingClientRect().bottom"))
+
+
+@pytest.mark.parametrize("kind", [".figure-box", "pre", "mjx-container[display=true]"])
+def test_what_scrolls_on_a_phone_shows_where_it_goes_on(
+    opened: Opener, book: str, kind: str
+) -> None:
+    page = opened(f"{book}/radam.html", size=PHONE).page
+    page.locator(f"article {kind}.more-right:visible").first.evaluate("(e) => (e.id = 'scrolled')")
+    page.locator("#scrolled.more-right:not(.more-left)").wait_for()
+    page.locator("#scrolled").evaluate("(e) => (e.scrollLeft = e.scrollWidth)")
+    page.locator("#scrolled.more-left:not(.more-right)").wait_for()
+
+
+def test_the_number_of_a_formula_has_its_own_line_on_a_phone(opened: Opener, book: str) -> None:
+    page = opened(f"{book}/radam.html", size=PHONE).page
+    formulas = page.locator("div.math:has(> .eqno)")
+    assert formulas.count() > 1
+    for formula in formulas.all():
+        assert bottom_of(formula.locator("mjx-container")) <= top_of(formula.locator(".eqno")) + 1
+
+
+def test_verdicts_are_cards_on_a_phone_in_every_chapter(opened: Opener, book: str) -> None:
+    for name in ("intro", "image_classification"):
+        page = opened(f"{book}/{name}.html", size=PHONE).page
+        tables = page.locator("article table", has=page.locator("th", has_text="verdict"))
+        assert tables.count() > 0
+        for table in tables.all():
+            row = table.locator("tbody tr").first
+            claim, verdict = row.locator("td").first, row.locator("td[data-label=verdict]")
+            assert bottom_of(claim) <= top_of(verdict)
 
 
 def test_the_index_leads_to_the_start_page(opened: Opener, book: str) -> None:
@@ -383,6 +424,10 @@ PLOT = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 40">
 <path d="M10 8v10h2v-10zm20 0v10h2v-10zm20 0v10h2v-10z"/></g></g></svg>"""
 
 
+WIDE = """<div style='width: 100px; overflow: auto' tabindex='0'>
+<table style='width: 300px'><tr><td></td><td>CELL</td></tr></table></div>"""
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Serve a sound page with a snippet in it, and a figure with text of some colour."""
@@ -406,6 +451,7 @@ def everything(visit: Visit) -> list[str]:
         check_browser.formula_width_problems,
         check_browser.picture_problems,
         check_browser.width_problems,
+        partial(check_browser.cut_problems, kinds=check_browser.ON_A_DESK),
         check_browser.access_problems,
         check_browser.figure_problems,
     )
@@ -437,6 +483,12 @@ def test_a_sound_page_has_no_problems(opened: Opener, made: Callable[..., str]) 
         ),
         ("<img src='gone.png' alt='x'>", "picture not shown: http://127.0.0.1"),
         ("<div id='w' style='width: 600px'>x</div>", "scrolls sideways by"),
+        (
+            "<pre style='width: 99px; overflow: auto' tabindex='0'>" + 99 * "x" + "</pre>",
+            "code is ",
+        ),
+        (WIDE.replace("CELL", "word"), "table of words is 200 px too wide: word"),
+        (WIDE.replace("CELL", "-0.5"), "table of numbers is 200 px too wide: -0.5"),
         ("<p style='color: #aaaaaa'>pale</p>", "color-contrast at p"),
         ("<input type='range'>", "label at input"),
         ("<img src='plot.svg' width='9'>", "image-alt at img"),
@@ -450,6 +502,13 @@ def test_what_is_wrong_on_a_page_is_found(
 ) -> None:
     problems = everything(opened(made(snippet), size=PHONE))
     assert any(problem.startswith(found) for problem in problems), problems
+
+
+def test_only_numbers_may_be_scrolled_on_a_phone(opened: Opener, made: Callable[..., str]) -> None:
+    tables = WIDE.replace("CELL", "1,000"), WIDE.replace("CELL", "words")
+    page = opened(made("".join(tables)), size=PHONE).page
+    (problem,) = check_browser.cut_problems(page, check_browser.ON_A_PHONE)
+    assert problem == "table of words is 200 px too wide: words"
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,34 @@ def width_problems(page: Page) -> Iterator[str]:
         yield f"scrolls sideways by {excess} px: {widest}"
 
 
+# A number begins with a digit, whatever its sign; what names the rows is none, so the first column
+# does not count.
+CUT = r"""() => {
+  const scroller = (e) =>
+    getComputedStyle(e).overflowX === 'visible' && e.parentElement ? scroller(e.parentElement) : e;
+  const numeric = (table) => {
+    const cells = [...table.querySelectorAll('td:not(:first-child)')];
+    const texts = cells.map((cell) => cell.textContent.trim()).filter((text) => text);
+    return texts.filter((text) => /^[-−+±]?\d/.test(text)).length > texts.length / 2;
+  };
+  return [...document.querySelectorAll('main pre, main table')].map((e) => {
+    const box = scroller(e);
+    const kind = e.matches('pre') ? 'code' : numeric(e) ? 'table of numbers' : 'table of words';
+    const words = e.textContent.trim().replace(/\s+/g, ' ').slice(0, 50);
+    return [kind, box.scrollWidth - box.clientWidth, words];
+  }).filter(([kind, excess]) => excess > 1);
+}"""
+ON_A_DESK = ("code", "table of numbers", "table of words")
+ON_A_PHONE = ("table of words",)
+
+
+def cut_problems(page: Page, kinds: Sequence[str]) -> Iterator[str]:
+    """Yield the code and the tables, of these kinds, that must be scrolled sideways to be read."""
+    for kind, excess, words in page.evaluate(CUT):
+        if kind in kinds:
+            yield f"{kind} is {excess} px too wide: {words}"
+
+
 def weight_problems(opened: Visit) -> Iterator[str]:
     """Yield whether the page is too heavy."""
     if opened.own_weight > HEAVIEST:
