@@ -446,7 +446,7 @@ def made(tmp_path: Path) -> Iterator[Callable[..., str]]:
 def everything(visit: Visit) -> list[str]:
     """All that the checks say of a page."""
     page = visit.page
-    checks = (
+    checks: tuple[Callable[[Page], Iterator[str]], ...] = (
         check_browser.formula_problems,
         check_browser.formula_width_problems,
         check_browser.picture_problems,
