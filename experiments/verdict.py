@@ -99,7 +99,8 @@ class Verdict:
     """The judgement of one claim at one scale, and the runs that it rests on.
 
     `fails_with` names the readings of the records in which a claim that holds by the rule does not,
-    and `lacks` is what it takes as given and does not hold: with either it is inconclusive.
+    and `lacks` is what it takes as given and does not hold, where there are seeds enough to say so:
+    with either it is inconclusive.
     """
 
     artifact: str
@@ -127,8 +128,8 @@ def judge(artifact: str, claim: Claim, records: Records, scale: str | None) -> V
     decided = [estimate for estimate in estimates if estimate.n]
     ids = tuple(sorted(records.runs["run_id"])) if decided else ()
     given = [_estimate(part, records) for part in claim.given] if decided else []
-    lacks = tuple(estimate for estimate in given if estimate.holds is not True)
-    status = "inconclusive" if lacks else _status([estimate.holds for estimate in estimates])
+    unmet = [estimate for estimate in given if estimate.holds is not True]
+    status = "inconclusive" if unmet else _status([estimate.holds for estimate in estimates])
     return Verdict(
         artifact=artifact,
         claim=claim.id,
@@ -138,7 +139,7 @@ def judge(artifact: str, claim: Claim, records: Records, scale: str | None) -> V
         scale=scale if decided else None,
         estimates=estimates if decided else (),
         run_ids=ids,
-        lacks=lacks,
+        lacks=tuple(estimate for estimate in unmet if estimate.n >= MIN_SEEDS),
     )
 
 

@@ -136,6 +136,12 @@ def test_what_is_not_given_leaves_a_claim_open(given: Part, parts: tuple[Part, .
     )
 
 
+def test_too_few_seeds_say_nothing_of_what_is_given() -> None:
+    claim = Claim("fig0.claim", "text", "value", (HOLDS,), given=(HOLDS,))
+    judged = judge("fig0", claim, records(x=[9.0]), "cpu")
+    assert (judged.status, judged.lacks) == ("inconclusive", ())
+
+
 def test_what_is_given_changes_nothing() -> None:
     claim = Claim("fig0.claim", "text", "value", (FAILS,), given=(HOLDS,))
     judged = judge("fig0", claim, records(x=[9.0, 10.0, 11.0]), "cpu")
