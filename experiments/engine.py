@@ -44,6 +44,8 @@ PROGRESS = (
 REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
+OF_THE_DEVICE = ("lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
+"""What a group of the optimizer holds that this device or the schedule decides, and no state."""
 BINS = LogBins(-20, 12, 128)
 """Of the histograms: four bins a decade."""
 CHECKPOINT_SECONDS = 300.0
@@ -405,11 +407,10 @@ class _Training:
         return None if path is None or not path.exists() else _read_checkpoint(path)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        # How the optimizer computes, and its rate, are this device's and this update's to say.
-        for saved, own in zip(
-            state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True
-        ):
-            saved |= {name: value for name, value in own.items() if name != "params"}
+        groups = state["optimizer"]["param_groups"]
+        for saved, own in zip(groups, self.optimizer.param_groups, strict=True):
+            here = {name: own[name] for name in OF_THE_DEVICE if name in own}
+            saved |= own | saved | here  # an older one lacks some
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.schedule.apply()

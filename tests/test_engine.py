@@ -86,6 +86,30 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["run.pt"]
 
 
+class Shrinking(torch.optim.SGD):
+    """An optimizer that keeps its state in its groups, as some do: a count, by which it slows."""
+
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            group["count"] = group.get("count", 0) + 1
+            for weight in group["params"]:
+                weight.grad /= group["count"]
+        super().step()
+
+
+def test_what_an_optimizer_keeps_in_its_groups_goes_on_where_it_was(
+    tiny: Run, tmp_path: Path
+) -> None:
+    """And yet the device and the schedule have the last word: the rate falls after two epochs."""
+    run = dataclasses.replace(tiny, optim=Optim(f"{__name__}:Shrinking", lr=0.1))
+    whole = execute(run)
+    resumed, stops = interrupted(run, tmp_path / "run.pt", reports=3)
+    assert stops == 2
+    assert outcome(resumed) == outcome(whole)
+    state = torch.load(tmp_path / "run.pt")["optimizer"]["param_groups"]
+    assert [group["count"] for group in state] == [9]
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_run_that_was_stopped_anywhere_in_an_epoch_ends_the_same(
     tiny: Run, tmp_path: Path, regression: type["Regression"], arm: str
