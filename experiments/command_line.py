@@ -80,8 +80,16 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
     places = launch.Places(
         store, arguments.data_dir, arguments.device, arguments.compile, arguments.tensorboard
     )
-    ended = launch.launch(runs, places, jobs, budget=budget, launcher=launcher)
-    print(report.campaign(ended.done, list(ended.left.values()), len(runs), store.root))
+
+    def tell(ended: launch.Campaign) -> None:
+        left = list(ended.left.values())
+        print(report.campaign(ended.done, left, len(ended.meanwhile), len(runs), store.root))
+
+    try:
+        tell(launch.launch(runs, places, jobs, budget=budget, launcher=launcher))
+    except launch.Unfinished as error:
+        tell(error.campaign)
+        raise
 
 
 def _varied(name: str, arguments: argparse.Namespace) -> Artifact:
@@ -399,11 +407,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None, began: float) -> int:
-    """Run a command, which began then; what the user can mend is one sentence and status 2."""
+    """Run a command, which began then; what the user can mend is one sentence and status 2.
+
+    What nobody had foreseen is told with its traceback, and status 1.
+    """
     arguments = parser().parse_args(words, argparse.Namespace(began=began))
     try:
         arguments.action(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        print(*getattr(error, "__notes__", ()), f"error: {error}", sep="\n", file=sys.stderr)
+        return error.status
     return 0

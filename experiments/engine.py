@@ -15,6 +15,7 @@ import itertools
 import math
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from experiments import group, optimizers, tasks
-from experiments.errors import UserError
+from experiments.errors import OptimizerFailed, UserError, unwritable
 from experiments.group import Group
-from experiments.machine import conditions, describe, find_device, settings
+from experiments.machine import conditions, describe, find_device, is_out_of_memory, named, settings
 from experiments.record import Result
 from experiments.replay import Replay
 from experiments.spec import Run
@@ -65,6 +66,7 @@ def execute(
     checkpoint: Path | None = None,
     every: float = CHECKPOINT_SECONDS,
     until: float = math.inf,
+    stopped: Callable[[], bool] = lambda: False,
     window: int | None = None,
     report: Report = lambda done, total, loss, lr: None,
     watch: Callable[[tasks.Point], None] = lambda point: None,
@@ -87,6 +89,8 @@ def execute(
         Seconds from one checkpoint to the next within an epoch.
     until
         When to write a last checkpoint and to stop, in seconds since 1970.
+    stopped
+        Asked before every update: whether to do so now.
     window
         How many updates a point of the training loss's curve is the mean of; if not given, as many
         as make about `CURVE_POINTS` of them.
@@ -98,7 +102,9 @@ def execute(
     Raises
     ------
     Paused
-        If `until` has come.
+        If `until` has come, or the run was `stopped`.
+    OptimizerFailed
+        If an update of an optimizer from elsewhere raises something.
     UserError
         If the device, the task or the optimizer does not exist.
     DataError
@@ -120,7 +126,7 @@ def execute(
             status = "finished"
         else:
             group.current().call(run)
-            saving = _Saving(checkpoint, every, until)
+            saving = _Saving(checkpoint, every, until, stopped)
             training = _Training(run, task, where, compiled, clock, saving, window, report, watch)
             training.resume()
             training.train()
@@ -165,6 +171,7 @@ class _Saving:
     path: Path | None
     every: float
     until: float
+    stopped: Callable[[], bool]
 
     def __post_init__(self) -> None:
         self.last = time.monotonic()
@@ -175,7 +182,7 @@ class _Saving:
 
     def is_over(self, ahead: float = 0.0) -> bool:
         """Whether the time will be up before the next `ahead` seconds are."""
-        return time.time() + ahead >= self.until
+        return time.time() + ahead >= self.until or self.stopped()
 
 
 class _Training:
@@ -289,10 +296,25 @@ class _Training:
     def _update(self, batch: tasks.Batch, weight: float) -> Tensor:
         loss = self.replay(batch) if self.replay else self._gradients(batch, weight)
         if not self.steps_in_graph:
-            self.scaler.step(self.optimizer)
+            self._step()
             self.scaler.update()
         self.schedule.step()
         return loss
+
+    def _step(self) -> None:
+        """What an optimizer from elsewhere raises is for its author to mend."""
+        try:
+            self.scaler.step(self.optimizer)
+        except Exception as error:
+            assert self.run.optim is not None
+            if not optimizers.is_from_elsewhere(self.run.optim) or is_out_of_memory(error):
+                raise
+            number = self.epoch * self.task.updates_per_epoch + self.batch + 1
+            failed = OptimizerFailed(
+                f"{self.run.optim.name} failed in update {number} of {self.run}: {named(error)}"
+            )
+            failed.add_note(traceback.format_exc())
+            raise failed from error
 
     def _gradients_and_step(self, batch: tasks.Batch) -> Tensor:
         loss = self._gradients(batch)
@@ -386,9 +408,10 @@ class _Training:
         try:
             _write_checkpoint(path, state)
         except (OSError, RuntimeError) as error:  # torch's writer has no error of its own
-            raise UserError(
+            raise unwritable(
                 f"the checkpoint {path} cannot be written; free space, change the folder's "
-                "permissions, or name another with --results"
+                "permissions, or name another with --results",
+                error,
             ) from error
 
     def resume(self) -> None:
@@ -409,8 +432,8 @@ class _Training:
     def _restore(self, state: dict[str, Any]) -> None:
         groups = state["optimizer"]["param_groups"]
         for saved, own in zip(groups, self.optimizer.param_groups, strict=True):
-            here = {name: own[name] for name in OF_THE_DEVICE if name in own}
-            saved |= own | saved | here  # an older one lacks some
+            decided = {name: own[name] for name in OF_THE_DEVICE if name in own}
+            saved |= own | saved | decided  # an older one lacks some
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.schedule.apply()

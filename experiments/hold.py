@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from experiments.errors import UserError
+from experiments.errors import unwritable
 
 
 @contextmanager
@@ -41,9 +41,10 @@ def hold(path: Path) -> Iterator[bool]:
         return
     except OSError as error:
         lock.release(force=True)
-        raise UserError(
+        raise unwritable(
             f"{path} cannot be written and locked ({error.strerror or error}); free space, change "
-            "the folder's permissions, or name another with --results"
+            "the folder's permissions, or name another with --results",
+            error,
         ) from error
     try:
         yield True

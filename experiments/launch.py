@@ -14,6 +14,7 @@ import queue
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,7 +27,7 @@ import torch
 
 from experiments import engine, group, machine
 from experiments.campaign import Budget, Durations
-from experiments.errors import UserError
+from experiments.errors import DiskFull, RunFailed, UserError
 from experiments.hold import hold
 from experiments.progress import Progress
 from experiments.record import OUT_OF_MEMORY, Result, Store
@@ -35,11 +36,17 @@ from experiments.spec import Run
 MARGIN = 1.5
 """A run is begun if so many times what its like needed to reach a checkpoint is left."""
 
+PATIENCE = 60.0
+"""Seconds that the others have to reach a checkpoint where one run's error ends the campaign."""
+
 PAUSED = "stopped at a checkpoint"
 CUT_OFF = "cut off after a checkpoint"
 NO_TIME = "not begun for lack of time"
 HELD = "in other hands"
+NOT_BEGUN = "not begun"
 KILLED = "killed"
+FAILED = "failed"
+NO_SPACE = "disk full"
 
 
 @dataclass(frozen=True)
@@ -63,19 +70,69 @@ class Places:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run that was handed out: a result, or the reason that there is none."""
+    """What became of a run that was handed out: a result, or the reason that there is none.
+
+    Without either, another campaign has recorded it. An `error` ends the campaign, unless it is a
+    `RunFailed`.
+    """
 
     run: Run
     result: Result | None = None
     left: str = ""
+    error: UserError | None = None
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """What was done now, and what is left for which reason."""
+    """What was done now, what others did meanwhile, what is left for which reason; and errors."""
 
     done: list[Result] = field(default_factory=list)
     left: dict[Run, str] = field(default_factory=dict)
+    meanwhile: list[Run] = field(default_factory=list)
+    errors: list[UserError] = field(default_factory=list)
+
+    def take(self, outcome: Outcome) -> None:
+        """Note what became of a run."""
+        if outcome.error is not None:
+            self.errors.append(outcome.error)
+        if outcome.result is not None:
+            self.done.append(outcome.result)
+        elif outcome.left:
+            self.left[outcome.run] = outcome.left
+        elif outcome.error is None:
+            self.meanwhile.append(outcome.run)
+
+    def complaint(self) -> UserError | None:
+        """What went wrong, if anything did; first what keeps every run from being done."""
+        failed = [error for error in self.errors if isinstance(error, RunFailed)]
+        ended = [error for error in self.errors if not isinstance(error, RunFailed)]
+        killed = [run for run, why in self.left.items() if why == KILLED]
+        for error in ended:
+            if not isinstance(error, DiskFull):
+                return error
+        said = [str(error) for error in ended[:1]]
+        if failed:
+            said.append(f"{failed[0]}{f' ({len(failed)} runs failed)' * (len(failed) > 1)}")
+        if killed:
+            said.append(
+                f"the process of {killed[0]}{' and of others' * (len(killed) > 1)} was killed, "
+                "perhaps for lack of memory; the same command, with fewer --jobs, goes on from here"
+            )
+        if not said:
+            return None
+        status = min((error.status for error in self.errors), default=UserError.status)
+        found = Unfinished("; ".join(said), self, status)
+        for note in (note for error in failed[:1] for note in getattr(error, "__notes__", ())):
+            found.add_note(note)
+        return found
+
+
+class Unfinished(UserError):
+    """Some runs came to grief, and the campaign did what it could of the others."""
+
+    def __init__(self, sentence: str, campaign: Campaign, status: int) -> None:
+        super().__init__(sentence)
+        self.campaign, self.status = campaign, status
 
 
 def launch(
@@ -107,8 +164,9 @@ def launch(
     Raises
     ------
     UserError
-        If something must be mended before the campaign can go on, such as a full disk; or, when
-        all else is done, if a worker was killed.
+        If something must be mended before any run can be done.
+    Unfinished
+        If the disk is full; or, when all else is done, if a run failed or a worker was killed.
     """
     recorded = places.store.recorded(run for _, run in runs)
     outstanding = {run: scale for scale, run in runs if run.id not in recorded}
@@ -127,20 +185,18 @@ def launch(
             for outcome in outcomes:
                 if waiting.again(outcome):
                     continue
+                campaign.take(outcome)
                 waiting.closed |= outcome.left == PAUSED
+                if not (outcome.error is None or isinstance(outcome.error, RunFailed)):
+                    waiting.stop()
+                    if not outcome.left:
+                        continue  # its sentence says all
                 how = outcome.result.status if outcome.result else outcome.left
                 progress.ended(outcome.run, how or "recorded elsewhere", not outcome.left)
-                if outcome.result:
-                    campaign.done.append(outcome.result)
-                if outcome.left:
-                    campaign.left[outcome.run] = outcome.left
-    campaign.left.update(dict.fromkeys(waiting.runs, NO_TIME))
-    killed = [run for run, why in campaign.left.items() if why == KILLED]
-    if killed:
-        raise UserError(
-            f"the process of {killed[0]}{' and of others' * (len(killed) > 1)} was killed, perhaps "
-            "for lack of memory; the same command, with fewer --jobs, goes on from here"
-        )
+        why = NOT_BEGUN if waiting.stopped else NO_TIME
+        campaign.left.update(dict.fromkeys(waiting.runs, why))
+        if complaint := campaign.complaint():
+            raise complaint
     return campaign
 
 
@@ -164,6 +220,7 @@ class Waiting:
         self.runs = sorted(outstanding, key=lambda run: run.id in failed)
         self.held: set[Run] = set()
         self.closed = False  # once a run has stopped for lack of time, none begins
+        self.stopped = False  # and those at work stop, too
 
     def next(self) -> Run | None:
         """The next run that can reach a checkpoint in time, if there is one."""
@@ -175,6 +232,12 @@ class Waiting:
             self.runs.remove(run)
             self.progress.begins(run, self.places.checkpoint(run).exists())
         return run
+
+    def stop(self) -> None:
+        """Begin no more, and have those at work stop at a checkpoint; soon they are ended."""
+        self.closed = self.stopped = True
+        now = time.time()
+        self.budget = Budget(now, min(self.budget.kill, now + PATIENCE))
 
     def again(self, outcome: Outcome) -> bool:
         """Whether a run that another process holds is to be tried once more, after all others."""
@@ -207,6 +270,7 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
     """As many workers as jobs, each a pool of its own: where one is killed, the others go on."""
     context = multiprocessing.get_context("spawn")
     messages: Any = context.Queue()
+    over = context.RawValue("b", False)
     threads = max(1, torch.get_num_threads() // jobs)
     others = set(multiprocessing.active_children())
     devices = _devices(waiting.places.device, min(jobs, len(waiting.runs)))
@@ -214,7 +278,7 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
     pools: list[ProcessPoolExecutor] = []
 
     def pool() -> ProcessPoolExecutor:
-        pools.append(ProcessPoolExecutor(1, context, _start_worker, (messages, threads)))
+        pools.append(ProcessPoolExecutor(1, context, _start_worker, (messages, over, threads)))
         return pools[-1]
 
     idle = [(pool(), dataclasses.replace(waiting.places, device=device)) for device in devices]
@@ -228,6 +292,7 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
                     at_work[worker.submit(_carry_out_in_worker, *order)] = (worker, places, run)
                 if not at_work:
                     break
+                over.value = waiting.stopped
                 left = waiting.budget.kill - time.time()
                 timeout = max(0.0, left) if left < math.inf else None
                 ended, _ = wait(at_work, timeout, FIRST_COMPLETED)
@@ -263,8 +328,9 @@ def carry_out(
     until: float = math.inf,
     share: int = 1,
     report: Reporter = lambda run, done, total, loss, lr: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Do one run, if nobody else does, and record it.
+    """Do one run, if nobody else does, and record it; what goes wrong is part of the outcome.
 
     Parameters
     ----------
@@ -276,9 +342,33 @@ def carry_out(
         How many runs share the device, for the record.
     report
         Progress.
+    stopped
+        Whether to stop at a checkpoint now.
     """
-    lock = places.lock(run)
-    with hold(lock) as held:
+    try:
+        return _carry_out(run, scale, places, until, share, report, stopped)
+    except Exception as error:
+        if group.current().size > 1:
+            raise  # the others of a group would not know
+        if isinstance(error, UserError):
+            kinds = {RunFailed: FAILED, DiskFull: NO_SPACE}
+            left = next((why for kind, why in kinds.items() if isinstance(error, kind)), "")
+            return Outcome(run, left=left, error=error)
+        failed = RunFailed(f"{run} failed: {machine.named(error)}")
+        failed.add_note(traceback.format_exc())
+        return Outcome(run, left=FAILED, error=failed)
+
+
+def _carry_out(
+    run: Run,
+    scale: str,
+    places: Places,
+    until: float,
+    share: int,
+    report: Reporter,
+    stopped: Callable[[], bool],
+) -> Outcome:
+    with hold(places.lock(run)) as held:
         if not held:
             return Outcome(run, left=HELD)
         if places.store.recorded([run]):  # by another campaign, since this one began
@@ -294,6 +384,7 @@ def carry_out(
                     compiled=places.compiled,
                     checkpoint=places.checkpoint(run),
                     until=until,
+                    stopped=stopped,
                     report=lambda *progress: report(run, *progress),
                     watch=watch,
                 )
@@ -324,11 +415,12 @@ def _watching(
 
 
 _messages: Any = None
+_over: Any = None
 
 
-def _start_worker(messages: Any, threads: int) -> None:
-    global _messages  # a queue can reach a pool's worker only when it starts
-    _messages = messages
+def _start_worker(messages: Any, over: Any, threads: int) -> None:
+    global _messages, _over  # what is shared can reach a pool's worker only when it starts
+    _messages, _over = messages, over
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -343,7 +435,15 @@ def _end_with_parent() -> None:
 
 
 def _carry_out_in_worker(run: Run, scale: str, places: Places, until: float, share: int) -> Outcome:
-    return carry_out(run, scale, places, until, share, lambda *progress: _messages.put(progress))
+    return carry_out(
+        run,
+        scale,
+        places,
+        until,
+        share,
+        report=lambda *progress: _messages.put(progress),
+        stopped=lambda: bool(_over.value),
+    )
 
 
 @contextmanager

@@ -80,6 +80,11 @@ def is_capturable(optim: Optim) -> bool:
     return optim.name in CAPTURABLE and dict(optim.options).get("rounding") != "stochastic"
 
 
+def is_from_elsewhere(optim: Optim) -> bool:
+    """Whether it is "package.module:Class"."""
+    return ":" in optim.name
+
+
 def _takes(constructor: Callable[..., Any], name: str) -> bool:
     parameters = inspect.signature(constructor).parameters.values()
     return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)

@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from experiments.errors import UserError
+from experiments.errors import UserError, unwritable
 from experiments.spec import Run
 
 ROOT = Path(__file__).parent / "results"
@@ -124,9 +124,10 @@ class Store:
                 pass
             yield
         except OSError as error:
-            raise UserError(
+            raise unwritable(
                 f"the results folder {self.root} cannot be written ({error.strerror or error}); "
-                "free space, change its permissions, or name another with --results"
+                "free space, change its permissions, or name another with --results",
+                error,
             ) from error
 
     def provenance(self, runs: Iterable[Run]) -> list[dict[str, Any]]:

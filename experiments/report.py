@@ -145,18 +145,25 @@ def plain(rows: pd.DataFrame) -> str:
     )
 
 
-def campaign(done: Sequence[Result], left: Sequence[str], runs: int, root: Path) -> str:
-    """What a campaign did of so many runs, and why it left the others."""
+def campaign(
+    done: Sequence[Result], left: Sequence[str], meanwhile: int, runs: int, root: Path
+) -> str:
+    """What a campaign did of so many runs, what others did meanwhile, and why it left the rest."""
     counts = Counter(result.status for result in done)
     short = counts[OUT_OF_MEMORY]
+    before = runs - len(done) - len(left) - meanwhile
     lines = [
-        f"{len(done)} runs done now ({counts['diverged']} diverged"
+        f"{len(done)} {'run' if len(done) == 1 else 'runs'} done now "
+        f"({counts['diverged']} diverged"
         + (f", {short} out of memory, to be tried again" if short else "")
-        + f"), {runs - len(done) - len(left)} were recorded before; records in {root}"
+        + f"), {before} {'was' if before == 1 else 'were'} recorded before"
+        + (f", {meanwhile} by others meanwhile" if meanwhile else "")
+        + f"; records in {root}"
     ]
     if left:
         reasons = ", ".join(f"{n} {why}" for why, n in Counter(left).items())
-        lines.append(f"{len(left)} are left ({reasons}); the same command goes on from here")
+        verb = "is" if len(left) == 1 else "are"
+        lines.append(f"{len(left)} {verb} left ({reasons}); the same command goes on from here")
     return "\n".join(lines)
 
 

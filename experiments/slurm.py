@@ -18,8 +18,17 @@ from typing import Any
 
 import submitit
 
-from experiments.errors import UserError
-from experiments.launch import CUT_OFF, KILLED, NO_TIME, Outcome, Places, Waiting, carry_out
+from experiments.errors import RunFailed, UserError
+from experiments.launch import (
+    CUT_OFF,
+    FAILED,
+    KILLED,
+    NO_TIME,
+    Outcome,
+    Places,
+    Waiting,
+    carry_out,
+)
 from experiments.record import Store
 from experiments.spec import Run
 
@@ -38,12 +47,9 @@ REPOSITORY = Path(__file__).parent.parent
 class Job:
     """One run: a job that submitit may put back into the queue, and that then goes on."""
 
-    def __call__(self, run: Run, scale: str, places: Places, until: float) -> Outcome | UserError:
-        """Do the run; what the user can mend comes back as a value, without a traceback."""
-        try:
-            return carry_out(run, scale, places, until)
-        except UserError as error:
-            return error
+    def __call__(self, run: Run, scale: str, places: Places, until: float) -> Outcome:
+        """Do the run."""
+        return carry_out(run, scale, places, until)
 
     def checkpoint(self, *order: Any) -> submitit.helpers.DelayedSubmission:
         """What to submit again where a job must give way: the same, for its files say the rest."""
@@ -73,8 +79,8 @@ class Slurm:
             while runs := list(iter(waiting.next, None)):
                 orders = [(run, waiting.scales[run], places, waiting.budget.stop) for run in runs]
                 at_work = dict(zip(self._submit(folder, orders, jobs), runs, strict=True))
-                for job, outcome in _ends(at_work, waiting.budget.kill):
-                    died |= outcome.left == KILLED
+                for job, outcome in _ends(at_work, waiting):
+                    died |= outcome.left in (KILLED, FAILED)
                     if outcome.left not in (CUT_OFF, NO_TIME):
                         del at_work[job]
                     yield outcome
@@ -132,18 +138,16 @@ def _absolute(places: Places) -> Places:
     )
 
 
-def _ends(jobs: dict[Any, Run], kill: float) -> Iterator[tuple[Any, Outcome]]:
+def _ends(jobs: dict[Any, Run], campaign: Waiting) -> Iterator[tuple[Any, Outcome]]:
     """Every job with its outcome, as they end; at the time to kill, those that do not."""
     waiting = dict(jobs)
     missing: dict[Any, float] = {}  # since when the queue lacks a job that left no result
     while waiting:
         states = _states()
-        over = time.time() >= kill
+        over = time.time() >= campaign.budget.kill
         for job, run in list(waiting.items()):
             if job.paths.result_pickle.exists():
-                outcome = job.result()
-                if isinstance(outcome, UserError):
-                    raise outcome
+                outcome = _outcome(job, run)
             elif over:
                 never = (states or {}).get(job.job_id) == PENDING
                 outcome = Outcome(run, left=NO_TIME if never else CUT_OFF)
@@ -158,6 +162,15 @@ def _ends(jobs: dict[Any, Run], kill: float) -> Iterator[tuple[Any, Outcome]]:
             yield job, outcome
         if waiting:
             time.sleep(POLL_SECONDS)
+
+
+def _outcome(job: Any, run: Run) -> Outcome:
+    """What a job left; one that could not even begin left its traceback."""
+    try:
+        outcome: Outcome = job.result()
+    except Exception as error:  # whatever it was: the other jobs go on
+        return Outcome(run, left=FAILED, error=RunFailed(f"the job of {run} failed: {error}"))
+    return outcome
 
 
 def _states() -> dict[str, str] | None:

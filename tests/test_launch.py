@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from experiments import engine, launch
 from experiments.campaign import Budget
-from experiments.errors import UserError
+from experiments.errors import RunFailed, UserError
 from experiments.hold import hold
 from experiments.launch import Places
 from experiments.record import Result, Store
-from experiments.spec import Run, options
+from experiments.spec import Optim, Run, options
 
 REPOSITORY = Path(__file__).parent.parent
 MEASUREMENTS = tuple(
@@ -181,7 +183,7 @@ def test_a_worker_that_was_killed_leaves_the_others_to_their_work(
             os.kill(int(text.split()[1]), signal.SIGKILL)
 
     monkeypatch.setattr(launch.Progress, "report", kill)
-    with pytest.raises(UserError, match=f"the process of {endless} was killed, perhaps"):
+    with pytest.raises(UserError, match=re.escape(f"the process of {endless} was killed, p")):
         start((endless, *others), places, jobs=2)
     assert places.store.recorded([endless, *others]) == {run.id for run in others}
     assert places.checkpoint(endless).exists()
@@ -359,16 +361,104 @@ def test_a_run_out_of_memory_is_recorded_as_that_and_tried_again_last(places: Pl
     assert len(places.store.table([huge, *MEASUREMENTS])) == 3
 
 
-def test_other_errors_are_not_taken_for_lack_of_memory(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("the shapes cannot be multiplied")
+class Failing(torch.optim.SGD):
+    """An optimizer from elsewhere, with a mistake in its third update."""
 
-    monkeypatch.setattr(engine, "execute", fail)
-    with pytest.raises(RuntimeError, match="shapes"):
-        start(MEASUREMENTS, places)
+    updates = 0
+
+    def step(self, closure: Any = None) -> None:
+        super().step()
+        self.updates += 1
+        if self.updates == 3:
+            raise ValueError("the shapes\n do not fit")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_an_optimizer_from_elsewhere_raises_is_told_and_the_others_go_on(
+    tiny: Run, places: Places, jobs: int
+) -> None:
+    name = f"{__name__}:Failing"
+    failing = dataclasses.replace(tiny, optim=Optim(name, lr=0.1))
+    with pytest.raises(launch.Unfinished) as caught:
+        start((failing, *MEASUREMENTS), places, jobs)
+    assert str(caught.value) == (
+        f"{name} failed in update 3 of {failing}: ValueError: the shapes do not fit"
+    )
+    assert caught.value.status == 2
+    (note,) = caught.value.__notes__
+    assert note.startswith("Traceback (most recent call last):\n")
+    assert 'raise ValueError("the shapes' in note
+    assert caught.value.campaign.left == {failing: launch.FAILED}
+    assert places.store.recorded([failing, *MEASUREMENTS]) == {one.id for one in MEASUREMENTS}
+    assert multiprocessing.active_children() == []
+
+
+def test_what_nobody_had_foreseen_in_a_run_leaves_the_others_to_their_work(
+    tiny: Run, places: Places, campaign: Start
+) -> None:
+    """A run of a setting too few, of which no command would be able to make one."""
+    broken = tuple(
+        dataclasses.replace(tiny, seed=seed, settings=options(augment=True)) for seed in range(2)
+    )
+    process = campaign((*broken, *MEASUREMENTS), places)
+    told, errors = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert told.startswith("3 runs done now (0 diverged), 0 were recorded before; ")
+    assert told.endswith("\n2 are left (2 failed); the same command goes on from here\n")
+    assert errors.count("Traceback (most recent call last)") == 1
+    assert errors.endswith(
+        f"\nerror: {broken[0]} failed: KeyError: 'train_images' (2 runs failed)\n"
+    )
+    assert places.store.recorded(MEASUREMENTS) == {one.id for one in MEASUREMENTS}
     assert hidden(places) == []
+
+
+def test_one_error_of_the_users_ends_the_campaign_and_the_others_at_their_checkpoints(
+    tiny: Run, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "PATIENCE", 600.0)
+    endless = dataclasses.replace(tiny, epochs=10_000)
+    nothing = dataclasses.replace(
+        tiny, settings=options(**dict(tiny.settings) | {"train_images": 9_999})
+    )
+    with pytest.raises(UserError, match="ask for fewer"):
+        start((nothing, endless, *MEASUREMENTS), places, jobs=2)
+    assert hidden(places) == [places.checkpoint(endless).name]
+    assert places.store.recorded(MEASUREMENTS) == set()
+
+
+def test_a_run_that_finds_the_disk_full_is_put_aside_and_the_others_end_at_their_checkpoints(
+    tiny: Run, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoints are written to where there is never any space, until they no longer are."""
+    monkeypatch.setattr(launch, "PATIENCE", 600.0)
+    endless = dataclasses.replace(tiny, epochs=10_000)
+    new = places.checkpoint(tiny).with_suffix(".new")
+    new.parent.mkdir(parents=True)
+    new.symlink_to("/dev/full")
+    with pytest.raises(launch.Unfinished, match=r"^the checkpoint .* cannot be written") as caught:
+        start((tiny, endless, *MEASUREMENTS), places, jobs=2)
+    assert caught.value.campaign.left == {
+        tiny: launch.NO_SPACE,
+        endless: launch.PAUSED,
+        **dict.fromkeys(MEASUREMENTS, launch.NOT_BEGUN),
+    }
+    assert hidden(places) == [places.checkpoint(endless).name]
+    assert len(start((tiny, *MEASUREMENTS), places)) == 4
+
+
+def test_what_is_said_of_failed_and_of_killed_runs_is_all_in_one_sentence(tiny: Run) -> None:
+    other = dataclasses.replace(tiny, seed=1)
+    campaign = launch.Campaign()
+    assert campaign.complaint() is None
+    campaign.take(launch.Outcome(tiny, left=launch.FAILED, error=RunFailed("it failed")))
+    campaign.take(launch.Outcome(other, left=launch.KILLED))
+    complaint = campaign.complaint()
+    assert str(complaint).startswith(f"it failed; the process of {other} was killed, perhaps for ")
+    assert complaint is not None
+    assert complaint.status == 1
+    campaign.take(launch.Outcome(tiny, error=UserError("there is no such thing")))
+    assert str(campaign.complaint()) == "there is no such thing"
 
 
 # A campaign that is stopped from outside
@@ -441,12 +531,13 @@ cp -r "$folder" "$folder"-kept
 """
 
 
-def test_a_full_disk_is_a_sentence_and_the_campaign_goes_on(
+def test_on_a_full_disk_the_campaign_ends_with_a_sentence_and_then_goes_on(
     tiny: Run, places: Places, tmp_path: Path
 ) -> None:
     """A real one, of 1.5 MB: the second checkpoint, of one, does not fit beside the first."""
     places.store.root.mkdir()
-    command = [sys.executable, "-c", COMMAND, tiny.canonical_json(), "0"]
+    runs = (tiny, MEASUREMENTS[0])
+    command = [sys.executable, "-c", COMMAND, "\n".join(run.canonical_json() for run in runs), "0"]
     command += ["--results", str(places.store.root)]
     inside = ["sh", "-c", FULL_DISK, "sh", str(places.store.root), *command]
     done = subprocess.run(
@@ -460,12 +551,16 @@ def test_a_full_disk_is_a_sentence_and_the_campaign_goes_on(
         pytest.skip(f"this machine lets nobody mount a disk: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     first, _, second = done.stderr.partition("status 2\n")
+    assert f"{tiny}: disk full; " in first
     assert first.splitlines()[-1].startswith("error: the checkpoint ")
     assert "cannot be written; free space" in first
     assert "Traceback" not in done.stderr
+    before, after = done.stdout.split("0 runs done now", 1)[1].split("2 runs done now")
+    assert "\n2 are left (1 disk full, 1 not begun); the same command goes on from here\n" in before
+    assert "left" not in after
     left, *_ = second.splitlines()
     assert left == places.checkpoint(tiny).name  # the last good one, and nothing beside it
     kept, whole = Store(tmp_path / "results-kept"), Places(Store(tmp_path / "w"), places.data_root)
-    start((tiny,), whole)
-    assert kept.table([tiny]).equals(whole.store.table([tiny]))
-    assert kept.curves([tiny]).equals(whole.store.curves([tiny]))
+    start(runs, whole)
+    assert kept.table(runs).equals(whole.store.table(runs))
+    assert kept.curves(runs).equals(whole.store.curves(runs))
