@@ -59,8 +59,8 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
         arguments["weight_decay"] = optim.weight_decay
     elif optim.weight_decay:
         raise UserError(
-            f"{optim.name} takes no weight_decay, and {optim.weight_decay:g} is asked for; ask "
-            "for weight_decay 0"
+            f"{optim.name} takes no weight_decay, and {optim.weight_decay:g} is asked for; ask for "
+            """none, on the command line by --optimizer-args '{"weight_decay": 0}'"""
         )
     lr: float | Tensor = optim.lr
     if capturable:  # a graph reads the rate where it lies, and cannot be told a new number

@@ -307,10 +307,25 @@ def test_the_middle_of_a_file_is_that_of_the_whole_image(root: Path) -> None:
     assert (pixels[:, :, 8:] == 255).all()
 
 
-def test_a_file_that_is_no_image_is_a_sentence(root: Path) -> None:
-    (root / "text.png").write_text("text")
-    with pytest.raises(DataError, match=r"text.png is not a whole image .*: replace it"):
-        imagenet.Files([(str(root / "text.png"), 0)], 14, None)[0]
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("how", ["text", "cut off", "oversized"])
+def test_a_file_that_is_no_good_image_is_a_sentence(
+    root: Path, monkeypatch: pytest.MonkeyPatch, how: str, in_memory: bool
+) -> None:
+    """Whoever reads it: this process, or a worker of the loader's."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)  # as many as make a worker
+    (path,) = (root / NAME / "train" / "n01").glob("*_0.png")
+    content = {"text": b"text", "cut off": path.read_bytes()[:200]}
+    path.write_bytes(content.get(how, path.read_bytes()))
+    if how == "oversized":
+        image("train", "n01", 0, (4 * SIDE, SIDE)).save(path)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIDE * SIDE)  # twice that is refused
+    run = run_on(in_memory=in_memory, train_images=12, validation_images=0)
+    says = {"oversized": "has too many pixels .*: put a smaller copy there"}
+    expected = says.get(how, "is not a whole image .*: replace it")
+    with pytest.raises(DataError, match=rf"^\S*n01_0.png {expected}\.$") as caught:
+        list(task_of(run, root).batches(0))
+    assert "object at" not in str(caught.value)
 
 
 def test_the_classes_of_a_part_are_among_those_of_a_larger_part() -> None:
@@ -330,5 +345,5 @@ def test_the_classes_of_a_part_are_among_those_of_a_larger_part() -> None:
 def test_more_classes_than_there_are_is_a_sentence(root: Path) -> None:
     with pytest.raises(UserError, match="4 classes are asked for, of 3; ask for fewer"):
         task_of(run_on(classes=4), root)
-    with pytest.raises(UserError, match="small has 3 classes, and the run 4: put"):
+    with pytest.raises(UserError, match=r"small has 3 classes, and the run 4: .* classes=3$"):
         task_of(run_on(classes=4, in_memory=False), root)

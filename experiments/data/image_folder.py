@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from experiments.data._images import DataError, Images
 
@@ -32,6 +32,9 @@ ARCHIVES = {
     }
 }
 """For each data set that may lie in archives, their names and the sha256 of each."""
+
+BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What comes of reading a file that is no image, or too large a one: Pillow names no one class."""
 
 Sample = tuple[str, int]
 """The path of an image and the index of its class."""
@@ -185,14 +188,23 @@ def _pixels(where: str, content: bytes, side: int) -> NDArray[np.uint8]:
     """The middle of an image [side, side, 3], its shorter edge scaled to `side`."""
     try:
         image = Image.open(BytesIO(content)).convert("RGB")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{where} is not a whole image ({error}): replace it.") from error
+    except BROKEN as error:
+        raise broken(where, error) from error
     scale = side / min(image.size)
     if scale != 1:
         width, height = (max(side, round(edge * scale)) for edge in image.size)
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = ((edge - side) // 2 for edge in image.size)
     return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+def broken(where: str, error: Exception) -> DataError:
+    """A sentence for what came of reading an image, one of `BROKEN`."""
+    if isinstance(error, Image.DecompressionBombError):
+        return DataError(f"{where} has too many pixels ({error}): put a smaller copy there.")
+    # Of the file Pillow knows no more than the object that it was given.
+    why = "of no format that is known" if isinstance(error, UnidentifiedImageError) else error
+    return DataError(f"{where} is not a whole image ({why}): replace it.")
 
 
 def _read(path: Path) -> Arrays | None:

@@ -6,13 +6,14 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
@@ -85,7 +86,8 @@ class FromFiles:
         if run.setting("classes") != len(listed.classes):
             raise UserError(
                 f"{run.setting('data')} has {len(listed.classes)} classes, and the run "
-                f"{run.setting('classes')}: put a data set there that has as many"
+                f"{run.setting('classes')}: put a data set there that has as many, or say "
+                f"--set classes={len(listed.classes)}"
             )
         self.run, self.device = run, device
         self.data_sha256 = listed.sha256
@@ -131,11 +133,15 @@ class FromFiles:
         loader = DataLoader(
             Files(samples, self.run.setting("side"), seed),
             batch_sampler=[batch.tolist() for batch in batches],
+            collate_fn=_batch,
             num_workers=min(MOST_WORKERS, (os.cpu_count() or 1) - 1),
             pin_memory=cuda,
             generator=torch.Generator(),  # else it would draw from the global one
         )
-        for images, labels in loader:
+        for loaded in loader:
+            if isinstance(loaded, data.DataError):
+                raise loaded
+            images, labels = loaded
             here = images.to(self.device, non_blocking=cuda).float()
             normalised = (here - self.mean) / self.std
             channels_last = normalised.contiguous(memory_format=torch.channels_last)
@@ -180,9 +186,16 @@ class Files(Dataset[tuple[Tensor, int]]):
         path, label = self.samples[index]
         try:
             image = pil_loader(path)
-        except OSError as error:
-            raise data.DataError(f"{path} is not a whole image ({error}): replace it.") from error
+        except image_folder.BROKEN as error:
+            raise image_folder.broken(path, error) from error
         return v2.functional.pil_to_tensor(self._cut(image, index)), label
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]] | data.DataError:
+        """Several; an error is a value: of what a worker raises, the loader makes a traceback."""
+        try:
+            return [self[index] for index in indices]
+        except data.DataError as error:
+            return error
 
     def _cut(self, image: Image, index: int) -> Image:
         if self.seed is None:
@@ -192,6 +205,11 @@ class Files(Dataset[tuple[Tensor, int]]):
             torch.default_generator.manual_seed(self.seed * 10_000_019 + index)
             part: Image = self.part(image)
         return part
+
+
+def _batch(samples: list[tuple[Tensor, int]] | data.DataError) -> Any:
+    """Images [batch, 3, side, side] and labels [batch]; or what kept them from being read."""
+    return samples if isinstance(samples, data.DataError) else default_collate(samples)
 
 
 def build(run: Run, data_root: Path, device: torch.device) -> InMemory | FromFiles:
