@@ -97,9 +97,10 @@ class Durations:
     def on_device(self, run: Run) -> float | None:
         """Seconds that a run takes of the device; of several side by side, each its share.
 
-        None where nothing like it is recorded.
+        On a CPU no more than it had of the processor: others may have kept it waiting. None where
+        nothing like it is recorded.
         """
-        return self._median(run, lambda line: line["wall_seconds"] / line.get("side_by_side", 1))
+        return self._median(run, _alone)
 
     def to_checkpoint(self, run: Run) -> float | None:
         """Seconds until a run has something to leave behind: for a measurement, all of them."""
@@ -113,6 +114,14 @@ class Durations:
             if known:
                 return float(statistics.median(known))
         return None
+
+
+def _alone(line: dict[str, Any]) -> float:
+    seconds: float = line["wall_seconds"]
+    if line["device"] == "cpu":
+        seconds = min(seconds, line.get("cpu_seconds", seconds))
+    share: int = line.get("side_by_side", 1)
+    return seconds / share
 
 
 def hours_left(runs: Iterable[Run], store: Store) -> dict[str, float | None]:

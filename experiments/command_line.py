@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from experiments import campaign, report, yours
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.record import ROOT, Store
-from experiments.spec import SCALES, Run
+from experiments.spec import SCALES, Optim, Run
 from experiments.verdict import Verdict, to_json
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
         if artifact.other is not None:
             optimizers.check(artifact.other)
     runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
+    store = Store(arguments.results)
+    _heed_changes([one for _, one in runs], chosen[0].other, store, arguments.again)
     budget = None
     if arguments.time_budget:
         budget = campaign.Budget.of(campaign.seconds(arguments.time_budget), arguments.began)
@@ -72,7 +74,6 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
     jobs = arguments.jobs or (1 if launcher is None else len(runs))
     if jobs > 1 and group.current().size > 1:
         raise UserError("the processes of torchrun share one run at a time; leave out --jobs")
-    store = Store(arguments.results)
     if arguments.tensorboard is not None:
         from experiments import tensorboard
 
@@ -90,6 +91,33 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
     except launch.Unfinished as error:
         tell(error.campaign)
         raise
+
+
+def _heed_changes(runs: Sequence[Run], other: Optim | None, store: Store, again: bool) -> None:
+    """Say where an optimizer of the reader's own is not what it was when its runs were recorded."""
+    from experiments import optimizers
+
+    if other is None:
+        if again:
+            raise UserError("--again belongs to an --optimizer; name that too")
+        return
+    own = {run.id: run for run in runs if run.optim and run.optim.name == other.name}
+    now = list(optimizers.sources(other))
+    changed = [
+        own[line["run_id"]]
+        for line in store.provenance(own.values())
+        if line.get("optimizer_sources", now) != now
+    ]
+    if again:
+        store.forget(changed)
+        for run in own.values():
+            store.checkpoint(run.id).unlink(missing_ok=True)
+    elif changed:
+        print(
+            f"{other.name} is not what it was when {len(changed)} of its runs were recorded, and "
+            "they are not run again; with --again they are",
+            file=sys.stderr,
+        )
 
 
 def _varied(name: str, arguments: argparse.Namespace) -> Artifact:
@@ -130,44 +158,52 @@ def _launcher(arguments: argparse.Namespace) -> Slurm | None:
 
 
 def counts(artifact: Artifact, store: Store) -> dict[str, dict[str, int]]:
-    """For each scale, how many runs are planned and how many recorded."""
-    planned: dict[str, tuple[Run, ...]] = {scale: artifact.runs.get(scale, ()) for scale in SCALES}
-    return {
-        scale: {"planned": len(runs), "recorded": len(store.recorded(runs))}
-        for scale, runs in planned.items()
-    }
+    """For each scale, how many runs are planned, recorded, and begun: with a checkpoint."""
+    found = {}
+    for scale in SCALES:
+        runs = artifact.runs.get(scale, ())
+        recorded = store.recorded(runs)
+        begun = [run for run in runs if store.checkpoint(run.id).exists()]
+        found[scale] = {
+            "planned": len(runs),
+            "recorded": len(recorded),
+            "begun": sum(run.id not in recorded for run in begun),
+        }
+    return found
+
+
+def _counted(at: Mapping[str, int]) -> str:
+    if not at["planned"]:
+        return "-"
+    begun = f", {at['begun']} begun" if at["begun"] else ""
+    return f"{at['recorded']} of {at['planned']}{begun}"
 
 
 def status(arguments: argparse.Namespace) -> None:
-    """What is planned and what is recorded."""
+    """What is planned, what is recorded and what is begun."""
     store = Store(arguments.results)
+    chosen = {name: find(name) for name in arguments.artifact or artifacts()}
     if arguments.estimate:
-        _estimate(arguments.scale, store, arguments.json)
+        _estimate(chosen, arguments.scale, store, arguments.json)
         return
-    state = {name: counts(artifact, store) for name, artifact in artifacts().items()}
+    state = {name: counts(artifact, store) for name, artifact in chosen.items()}
     if arguments.json:
         print(json.dumps(state, indent=2))
         return
     rows = [
-        {"artifact": name}
-        | {
-            scale: f"{at['recorded']} of {at['planned']}" if at["planned"] else "-"
-            for scale, at in scales.items()
-        }
+        {"artifact": name} | {scale: _counted(at) for scale, at in scales.items()}
         for name, scales in state.items()
     ]
     print(report.plain(pd.DataFrame(rows)))
 
 
-def _estimate(scale: str, store: Store, as_json: bool) -> None:
+def _estimate(chosen: Mapping[str, Artifact], scale: str, store: Store, as_json: bool) -> None:
     """How many runs are outstanding at a scale, and for how many hours, artifact by artifact."""
-    studies = {
-        name: artifact.runs[scale]
-        for name, artifact in artifacts().items()
-        if scale in artifact.runs
-    }
-    if not studies:
+    if scale not in SCALES:
         raise UserError(f"there is no scale {scale!r}; the scales are {', '.join(SCALES)}")
+    studies = {
+        name: artifact.runs[scale] for name, artifact in chosen.items() if scale in artifact.runs
+    }
     studies["all"] = tuple(
         campaign.in_order(list(studies.values()))
     )  # what they share is done once
@@ -372,10 +408,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=words)
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
     sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
+    words = "run anew what was recorded when your --optimizer was another"
+    sub.add_argument("--again", action="store_true", help=words)
     words = "write the curves there for TensorBoard, as they come"
     sub.add_argument("--tensorboard", type=Path, metavar="DIR", help=words)
     option(sub, "set", "optimizer", "device", "results", "data")
     sub = command("status", status)
+    sub.add_argument("artifact", nargs="*", help="default: all")
     words = "hours left, from the runs that are recorded of each kind of device"
     sub.add_argument("--estimate", action="store_true", help=words)
     sub.add_argument("--scale", default="paper", help="of the estimate (default: paper)")

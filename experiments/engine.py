@@ -40,7 +40,7 @@ Report = Callable[[int, int, float, float], None]
 Loss = Callable[[nn.Module, tasks.Batch], Tensor]
 PROGRESS = (
     *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at"),
-    *("devices", "notes"),
+    *("devices", "sources", "notes"),
 )
 REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CURVE_POINTS = 120
@@ -136,6 +136,8 @@ def execute(
             if isinstance(task, tasks.Remarks) and status == "finished":
                 provenance |= task.remarks(training.model)
             provenance |= training.notes
+            if training.sources:
+                provenance["optimizer_sources"] = training.sources
             if training.started is not None:
                 provenance["startup_seconds"] = round(training.started - began, 2)
             if training.diverged_at is not None:
@@ -230,6 +232,7 @@ class _Training:
         self.notes: dict[str, Any] = {}
         self.diverged_at: int | None = None
         self.devices = [describe(device)]  # all that worked on it, one after the other
+        self.sources = list(optimizers.sources(run.optim))  # of its optimizer: the same
         self.started: float | None = None  # when this process had done its first update
         self.evaluation: float | None = None  # seconds that the last one took
 
@@ -437,11 +440,12 @@ class _Training:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.schedule.apply()
-        here = self.devices
+        here = {name: getattr(self, name) for name in ("devices", "sources")}
         for name in PROGRESS:
             setattr(self, name, state.get(name, getattr(self, name)))  # an older one lacks some
-        if self.devices[-1:] != here:
-            self.devices += here
+        for name, own in here.items():
+            if getattr(self, name)[-1:] != own:
+                getattr(self, name).extend(own)
         self.losses = [loss.to(self.device) for loss in self.losses]
         self.clock.wall, self.clock.cpu = state["clock"]
         torch.set_rng_state(state["generator"])

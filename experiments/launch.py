@@ -31,7 +31,7 @@ from experiments.errors import DiskFull, RunFailed, UserError
 from experiments.hold import hold
 from experiments.progress import Progress
 from experiments.record import OUT_OF_MEMORY, Result, Store
-from experiments.spec import Run
+from experiments.spec import Run, names
 
 MARGIN = 1.5
 """A run is begun if so many times what its like needed to reach a checkpoint is left."""
@@ -176,7 +176,7 @@ def launch(
     with places.store.writing():
         pass
     budget = budget or Budget()
-    with Progress(len(outstanding), quiet) as progress:
+    with Progress(len(outstanding), quiet, names(run for _, run in runs)) as progress:
         waiting = Waiting(outstanding, places, budget, progress, launcher is not None)
         # Alone, this process could not kill itself in time; in a group it has to be the one.
         alone = (jobs == 1 and budget.kill == math.inf) or group.current().size > 1

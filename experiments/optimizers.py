@@ -6,9 +6,14 @@ experiments; for AdaGrad and RMSProp it is PyTorch's, an L2 term too.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
+import importlib.metadata
 import inspect
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,6 +88,26 @@ def is_capturable(optim: Optim) -> bool:
 def is_from_elsewhere(optim: Optim) -> bool:
     """Whether it is "package.module:Class"."""
     return ":" in optim.name
+
+
+@functools.cache
+def sources(optim: Optim) -> tuple[str, ...]:
+    """For an optimizer from elsewhere what it is made of now: version and sha256 of its module.
+
+    Its package's version is that of a distribution of the same name, where there is one. For an
+    optimizer of ours there is nothing: the commit says all.
+    """
+    if not is_from_elsewhere(optim):
+        return ()
+    module = sys.modules[_constructor(optim.name).__module__]
+    file = module.__file__
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else "no file"
+    package = module.__name__.partition(".")[0]
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        version = "no version"
+    return (f"{package} ({version}), {module.__name__} {digest}",)
 
 
 def _takes(constructor: Callable[..., Any], name: str) -> bool:

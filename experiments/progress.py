@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -25,14 +26,19 @@ class Progress:
         How many there are.
     quiet
         Show nothing.
+    names
+        What to call the runs, if not what they call themselves.
     """
 
-    def __init__(self, runs: int, quiet: bool = False) -> None:
-        self.runs = runs
+    def __init__(
+        self, runs: int, quiet: bool = False, names: Mapping[Run, str] | None = None
+    ) -> None:
+        self.runs, self.names = runs, names or {}
         self.share: dict[Run, float] = {}  # of every run that began, how much is done
         self.resumed: set[Run] = set()
-        self.before = 0.0  # what resumed runs brought along, in runs
+        self.before = 0.0  # what was done, in runs, when the pace began to be taken
         self.began = self.spoke = time.monotonic()
+        self.updating = False  # whether an update has been reported
         self.live = not quiet and sys.stderr.isatty()
         self.plain = not quiet and not self.live
         self.whole = self._line("all", runs, "{n:.1f} of {total} runs{postfix}", position=0)
@@ -61,15 +67,19 @@ class Progress:
                 return  # it has ended: a belated message
             if run not in self.share:
                 first = done if run in self.resumed else 0
+                name = self.name(run)
+                self.lines[run] = self._line(name, total, "{remaining} left{postfix}", first)
                 self.before += first / total
-                self.lines[run] = self._line(str(run), total, "{remaining} left{postfix}", first)
             self.share[run] = done / total
+            if not self.updating:  # the first of all took the start-up, too: no pace comes of it
+                self.updating, self.began = True, time.monotonic()
+                self.before = sum(self.share.values())
             state = f"loss {loss:.3f}, lr {lr:.2g}"
             self.lines[run].set_postfix_str(state, refresh=False)
             self.lines[run].update(done - self.lines[run].n)
             self._refresh()
             if time.monotonic() - self.spoke >= LINE_SECONDS:
-                self._say(f"{run} is {done / total:.0%} done, {state}")
+                self._say(f"{self.name(run)} is {done / total:.0%} done, {state}")
 
     def ended(self, run: Run, how: str, recorded: bool) -> None:
         """A run has ended, or was put aside."""
@@ -80,7 +90,11 @@ class Progress:
             if run in self.lines:
                 self.lines.pop(run).close()
             self._refresh()
-            self._say(f"{run}: {how}")
+            self._say(f"{self.name(run)}: {how}")
+
+    def name(self, run: Run) -> str:
+        """What to call a run."""
+        return self.names.get(run, str(run))
 
     def left(self) -> str:
         """The time left for all of them, if they go on at the pace of this campaign."""

@@ -115,6 +115,16 @@ class Store:
         text = "".join(map(as_line, sorted(lines, key=lambda line: line["run_id"])))
         write_atomically(folder / "provenance.jsonl", text)
 
+    def forget(self, runs: Iterable[Run]) -> None:
+        """Take runs off the record; their rows are not read any more, and replaced in time."""
+        wanted = {run.id: run.task for run in runs}
+        for task in sorted(set(wanted.values())):
+            with self.changing(task):
+                lines = [line for line in self.lines(task) if line["run_id"] not in wanted]
+                write_atomically(
+                    self.root / task / "provenance.jsonl", "".join(map(as_line, lines))
+                )
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Turn a folder that cannot be written into a `UserError`, before anything is computed."""

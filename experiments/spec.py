@@ -165,9 +165,34 @@ class Run:
         return row | dict(self.settings)
 
     def __str__(self) -> str:
-        arm = f" {self.optim.name} lr {self.optim.lr:g}" if self.optim else ""
-        about = "".join(f" {key} {value}" for key, value in self.settings) if not arm else ""
-        return f"{self.task}{arm}{about} seed {self.seed}"
+        if self.optim is None:
+            return f"{self.task}{_words(self.settings)} seed {self.seed}"
+        warmups = (one for one in self.schedule if one.name.endswith("Warmup"))
+        arm = "".join(f" {one.name}{_words(one.options)}" for one in warmups)
+        return f"{self.task} {self.optim.name} lr {self.optim.lr:g}{arm} seed {self.seed}"
+
+
+def _words(pairs: Options) -> str:
+    return "".join(f" {key} {value}" for key, value in pairs)
+
+
+def names(runs: Iterable[Run]) -> dict[Run, str]:
+    """What to call each of some runs, so that they can be told apart: by as few axes as it takes.
+
+    To what a run calls itself come the axes that runs of one name differ on, while they do.
+    """
+    found = {run: str(run) for run in runs}
+    axes = {run: run.axes() for run in found}
+    for key in dict.fromkeys(key for row in axes.values() for key in row):
+        alike: dict[str, list[Run]] = {}
+        for run, name in found.items():
+            alike.setdefault(name, []).append(run)
+        for group in alike.values():
+            if len({axes[run].get(key) for run in group}) > 1:
+                word = key.removeprefix("optim.")
+                having = (run for run in group if key in axes[run])
+                found |= {run: f"{found[run]}, {word} {axes[run][key]}" for run in having}
+    return found
 
 
 def _without_defaults(value: Any) -> Any:

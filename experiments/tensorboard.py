@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,9 @@ def written(folder: Path, run: Run) -> Iterator[Callable[[Point], None]]:
     def write(point: Point) -> None:
         step, split, metric, value = point
         if not writers:  # a run that was killed made points after its last checkpoint: off they go
-            name = "-".join(f"{run} {run.id}".replace("/", " ").split())
+            words = " ".join(value for _, value in run.settings if isinstance(value, str))
+            words += f" {dict(run.optim.options)}" if run.optim else ""  # what tells arms apart
+            name = "-".join(re.findall(r"[\w.+-]+", f"{run} {words} {run.id}"))
             after = int(step)
             writers.append(
                 SummaryWriter(str(folder / name), purge_step=after, flush_secs=FLUSH_SECONDS)

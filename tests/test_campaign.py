@@ -109,6 +109,17 @@ def test_of_what_was_never_done_the_duration_is_not_known(
     assert Durations(store, "another GPU", ["digits"]).on_device(BASE) is None
 
 
+def test_on_a_cpu_it_counts_what_others_left_a_run_of_the_processor(tmp_path: Path) -> None:
+    """With several threads that is more than the time on the wall, which then counts."""
+    store, known = Store(tmp_path), {"device": "cpu", "wall_seconds": 30.0, "side_by_side": 2}
+    slowed, threaded = BASE, dataclasses.replace(BASE, epochs=9)
+    store.add(Result(slowed, "finished", {}, [], {**known, "cpu_seconds": 10.0}), "cpu")
+    store.add(Result(threaded, "finished", {}, [], {**known, "cpu_seconds": 50.0}), "cpu")
+    durations = Durations(store, "cpu", ["digits"])
+    assert durations.on_device(slowed) == 5.0
+    assert durations.on_device(threaded) == 15.0
+
+
 def test_a_measurement_leaves_nothing_before_its_end(store: Store) -> None:
     (measured,) = grid(Run("digits", settings=options(points=3)), seed=[7])
     assert Durations(store, "cpu", ["digits"]).to_checkpoint(measured) == 5.0

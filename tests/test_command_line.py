@@ -1,5 +1,7 @@
 """The command line: what every command says, and how it refuses."""
 
+import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -11,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import command_line, engine, launch, report
+from experiments import command_line, engine, launch, optimizers, report
 from experiments.__main__ import main
-from experiments.artifact import artifacts, find
+from experiments.artifact import Artifact, artifacts, find
 from experiments.record import Result, Store
-from experiments.spec import SCALES
+from experiments.spec import SCALES, Run
 
 REPOSITORY = Path(__file__).parent.parent
 Sentence = Callable[..., str]
@@ -53,12 +55,70 @@ def test_status_counts_what_is_planned_and_recorded(say: Sentence, smoke_store: 
         for scale, counts in state[name].items():
             planned = len(artifact.runs.get(scale, ()))
             recorded = planned if scale == "smoke" else 0
-            assert counts == {"planned": planned, "recorded": recorded}
+            assert counts == {"planned": planned, "recorded": recorded, "begun": 0}
     header, *rows = say("status", "--results", smoke_store.root).splitlines()
     assert header.split() == ["artifact", *SCALES]
     assert len(rows) == len(artifacts())
     assert "fig6 12 of 12 0 of 36 0 of 60" in [" ".join(row.split()) for row in rows]
     assert "thm1 1 of 1 - 0 of 1" in [" ".join(row.split()) for row in rows]
+
+
+def test_status_of_some_tells_what_is_begun(
+    say: Sentence, sentence: Sentence, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    first, second, *_ = artifacts()["fig6"].at("smoke")
+    store.add(Result(first, "finished", {}, [], {"wall_seconds": 3600, "device": "cpu"}), "smoke")
+    for run in (first, second):  # the first is recorded: its checkpoint is only not deleted yet
+        store.checkpoint(run.id).parent.mkdir(exist_ok=True)
+        store.checkpoint(run.id).touch()
+    header, *rows = say("status", "fig6", "thm1", "--results", tmp_path).splitlines()
+    assert header.split() == ["artifact", *SCALES]
+    assert [" ".join(row.split()) for row in rows] == [
+        "fig6 1 of 12, 1 begun 0 of 36 0 of 60",
+        "thm1 0 of 1 - 0 of 1",
+    ]
+    words = ("status", "fig6", "--estimate", "--scale", "smoke", "--json", "--results", tmp_path)
+    assert list(json.loads(say(*words))) == ["fig6", "all"]
+    assert "there is no artifact 'fig99'" in sentence("status", "fig99", "--results", tmp_path)
+
+
+def test_an_optimizer_that_was_changed_is_told_of_and_run_anew_where_that_is_asked_for(
+    tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = Artifact("some", "", (), {"smoke": (tiny,)}, yours=lambda name: ())
+    monkeypatch.setitem(artifacts(), "some", some)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = "from torch.optim import SGD\n\n\nclass Mine(SGD):\n    {}\n"
+    module, store = tmp_path / "changing.py", Store(tmp_path / "results")
+    words = ["run", "some", "--optimizer", "changing:Mine", "--results", str(store.root)]
+
+    def run(content: str, *more: str) -> tuple[str, str]:
+        """As a new process would, for which the module is new."""
+        module.write_text(mine.format(content))
+        sys.modules.pop("changing", None)
+        optimizers.sources.cache_clear()
+        importlib.invalidate_caches()
+        assert main([*words, *more]) == 0
+        told, errors = capsys.readouterr()
+        return told.partition(" (")[0], errors.partition("\n")[0]
+
+    warning = "changing:Mine is not what it was when 1 of its runs were recorded, and they are not"
+    assert run("pass")[0] == "2 runs done now"
+    assert run("pass") == ("0 runs done now", "")
+    told, errors = run("lr = 0.5")
+    assert told == "0 runs done now"
+    assert errors.startswith(warning)
+    before = store.lines("digits")
+    assert run("lr = 0.5", "--again")[0] == "1 run done now"
+    after = store.lines("digits")
+    assert [line in before for line in after].count(True) == 1
+    assert len(after) == 2
+    (new,) = (line for line in after if line not in before)
+    digest = hashlib.sha256(module.read_bytes()).hexdigest()
+    assert new["optimizer_sources"] == [f"changing (no version), changing {digest}"]
+    assert run("lr = 0.5") == ("0 runs done now", "")
+    assert run("lr = 0.5", "--again")[0] == "0 runs done now"
 
 
 def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_path: Path) -> None:
@@ -246,6 +306,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["run", "fig4", "--set", "layers=two"], "layers='two' is of another kind than 2, which"),
         (["run", "fig4", "--set", "precision=int8"], "precision='int8' is not known; use"),
+        (["run", "fig6", "--again"], "--again belongs to an --optimizer; name that too"),
         (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),
     ],
 )

@@ -233,7 +233,10 @@ def test_a_schedule_multiplies_the_rate_that_an_optimizer_gives_itself(elsewhere
         (Optim("torch.nn:Linear", LR), "is no torch.optim.Optimizer; name a class that is"),
         (Optim("elsewhere:Searching", LR), "needs a closure for every update"),
         (Optim("torch.optim:LBFGS", LR), "needs a closure for every update"),
-        (Optim("elsewhere:Descent", LR, 0.1), "takes no weight_decay, and 0.1 is asked for; ask"),
+        (
+            Optim("elsewhere:Descent", LR, 0.1),
+            "and 0.1 is asked for; .* --optimizer-args '{\"weight",
+        ),
         (Optim("elsewhere:Descent", LR, 0, options(b=1)), "refuses its arguments: .*argument 'b'"),
         (Optim("torch.optim:NAdam", LR, 0, options(eps=-1)), "refuses its arguments: Invalid eps"),
     ],

@@ -34,7 +34,7 @@ class Terminal(io.StringIO):
 def test_plain_lines_say_what_ended_and_now_and_then_what_goes_on(
     clock: Callable[[float], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Progress(4) as shown:
+    with Progress(4, names={RUNS[1]: "the other"}) as shown:
         for run in RUNS[:2]:
             shown.begins(run, resumed=False)
         clock(10)
@@ -45,9 +45,9 @@ def test_plain_lines_say_what_ended_and_now_and_then_what_goes_on(
         shown.ended(RUNS[0], "finished", recorded=True)
         shown.ended(RUNS[1], "in other hands", recorded=False)
     assert capsys.readouterr().err.splitlines() == [
-        "digits points 3 seed 0 is 50% done, loss 1.500, lr 0.1; 0.5 of 4 runs, 08:10 left",
-        "digits points 3 seed 0: finished; 1.0 of 4 runs, 05:00 left",
-        "digits points 3 seed 1: in other hands; 1.0 of 4 runs, 05:00 left",
+        "digits points 3 seed 0 is 50% done, loss 1.500, lr 0.1; 0.5 of 4 runs, 14:00 left",
+        "digits points 3 seed 0: finished; 1.0 of 4 runs, 06:00 left",
+        "the other: in other hands; 1.0 of 4 runs, 06:00 left",
     ]
 
 
@@ -60,6 +60,25 @@ def test_what_was_done_before_says_nothing_of_the_pace(clock: Callable[[float], 
         clock(10)
         shown.report(RUNS[0], 90, 100, 1.0, 0.1)  # a tenth of a run in ten seconds
         assert shown.left() == "01:50 left"
+
+
+def test_the_start_up_says_nothing_of_the_pace(clock: Callable[[float], None]) -> None:
+    with Progress(3, quiet=True) as shown:
+        shown.begins(RUNS[0], resumed=False)
+        clock(60)  # to load the data
+        shown.report(RUNS[0], 1, 100, 1.0, 0.1)
+        assert shown.left() == "time left unknown"
+        clock(10)
+        shown.report(RUNS[0], 11, 100, 1.0, 0.1)
+        assert shown.left() == "04:49 left"
+
+
+def test_what_reports_nothing_has_a_pace_from_the_start(clock: Callable[[float], None]) -> None:
+    with Progress(3, quiet=True) as shown:
+        shown.begins(RUNS[0], resumed=False)
+        clock(60)
+        shown.ended(RUNS[0], "finished", recorded=True)
+        assert shown.left() == "02:00 left"
 
 
 def test_quiet_is_quiet(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.spec import Optim, Run, Schedule, grid, options
+from experiments.artifact import artifacts
+from experiments.spec import Optim, Run, Schedule, grid, names, options
 
 EXAMPLE = Run(
     task="cifar10",
@@ -19,6 +20,8 @@ EXAMPLE = Run(
     batch_size=128,
     settings=options(depth=20, train_images=45_000, validation_images=5_000, augment=True),
 )
+
+WARMUP = Schedule("LinearWarmup", options(steps=100))
 
 values = st.recursive(
     st.booleans()
@@ -202,8 +205,32 @@ def test_a_grid_refuses_an_axis_that_the_run_has_not(base: Run, axis: str) -> No
     ("run", "text"),
     [
         (EXAMPLE, "cifar10 radam lr 0.1 seed 0"),
+        (
+            dataclasses.replace(EXAMPLE, schedule=(WARMUP, *EXAMPLE.schedule)),
+            "cifar10 radam lr 0.1 LinearWarmup steps 100 seed 0",
+        ),
         (Run("variance", seed=2, settings=options(rho=4.0)), "variance rho 4.0 seed 2"),
     ],
 )
 def test_a_run_reads_well(run: Run, text: str) -> None:
     assert str(run) == text
+
+
+def test_names_tell_runs_apart_by_as_little_as_it_takes() -> None:
+    post = Run("t", Optim("adam", 0.1, options=options(eps=1.0)), settings=options(norm="post"))
+    pre = dataclasses.replace(post, settings=options(norm="pre"))
+    small = dataclasses.replace(pre, optim=Optim("adam", 0.1, options=options(eps=0.5)))
+    other = dataclasses.replace(post, seed=1)
+    assert names([post, other]) == {post: "t adam lr 0.1 seed 0", other: "t adam lr 0.1 seed 1"}
+    assert names([post, pre, small, other]) == {
+        post: "t adam lr 0.1 seed 0, eps 1.0, norm post",
+        pre: "t adam lr 0.1 seed 0, eps 1.0, norm pre",
+        small: "t adam lr 0.1 seed 0, eps 0.5",
+        other: "t adam lr 0.1 seed 1",
+    }
+
+
+@pytest.mark.parametrize("name", artifacts())
+def test_no_two_runs_of_a_study_have_one_name(name: str) -> None:
+    for runs in artifacts()[name].runs.values():
+        assert len(set(names(runs).values())) == len(set(runs))

@@ -37,7 +37,7 @@ def test_every_point_of_a_run_is_there_and_no_point_twice(tiny: Run, tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         launch.carry_out(tiny, "smoke", places, report=stop)
     (folder,) = (tmp_path / "curves").iterdir()
-    assert folder.name == f"digits-radam-lr-0.03-seed-0-{tiny.id}"
+    assert folder.name == f"digits-radam-lr-0.03-LinearWarmup-steps-4-seed-0-{tiny.id}"
     assert max(step for step, *_ in curves(folder)) == 5
     outcome = launch.carry_out(tiny, "smoke", places, report=stop)
     assert seen == [1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 9]
@@ -71,7 +71,7 @@ def test_the_command_writes_a_folder_a_run(tmp_path: Path, jobs: str) -> None:
     assert main([*words, "--tensorboard", str(tmp_path / "curves")]) == 0
     names = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "curves").iterdir())
     assert len(names) == 12
-    assert names[0] == "digits-adam-lr-0.003-seed-0"
+    assert names[0] == "digits-adam-lr-0.003-seed-0-betas-0.9-0.999"
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(
