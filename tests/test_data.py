@@ -24,11 +24,10 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 import experiments.data
-from experiments.data import LOADERS, DataError, Images, cifar10, load
+from experiments.data import NAMES, DataError, Images, cifar10, load
 from experiments.data import _cifar10_formats as formats
 from experiments.data._images import Content, content_sha256
 from experiments.data.digits import stratified_split
-from experiments.data.parallel import CORPORA
 from experiments.errors import UserError
 
 N = 4  # images in each of the six files of the tiny CIFAR-10 below
@@ -562,4 +561,4 @@ def test_cifar10_is_the_binary_distribution_to_the_byte(real: Images) -> None:
 def test_the_book_names_every_data_set_with_its_command() -> None:
     page = (Path(__file__).parent.parent / "book" / "rerun.md").read_text()
     named = re.findall(r"^\| `python -m experiments data (\S+)` \|", page, re.MULTILINE)
-    assert sorted(named) == sorted([*LOADERS, *CORPORA])
+    assert sorted(named) == sorted(NAMES)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,17 @@ def test_the_lstm_reads_on_where_it_was(root: Path) -> None:
     assert all(torch.equal(*pair) for pair in zip(batches, again, strict=True))
 
 
+@pytest.mark.parametrize(("network", "bytes_each"), [("lstm", 0), ("pre", 4)])
+def test_an_epoch_takes_few_bytes_for_a_sequence(root: Path, network: str, bytes_each: int) -> None:
+    task = build(root, network)
+    task.updates_per_epoch = 1_000_000 // task.run.batch_size
+    tracemalloc.start()
+    next(task._sequences(0))
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest < bytes_each * 1_000_000 + 100_000
+
+
 def test_a_transformer_sees_every_window_once_in_an_order_of_seed_and_epoch(root: Path) -> None:
     task = build(root, "pre")
 
@@ -169,6 +181,8 @@ def test_a_transformer_sees_every_window_once_in_an_order_of_seed_and_epoch(root
     expected = [tuple(whole[first : first + 6]) for first in range(0, 39 * 15, 5)]
     assert sorted(windows(task, 0)) == sorted(expected)
     assert windows(task, 0) == windows(build(root, "pre"), 0) != windows(task, 1)
+    order = np.random.default_rng([task.run.seed, 1]).permutation(len(expected))
+    assert windows(task, 1) == [expected[i] for i in order]  # that of the runs on record
     other = dataclasses.replace(task.run, seed=1)
     assert windows(LanguageModel(other, root, torch.device("cpu")), 0) != windows(task, 0)
 

@@ -1,5 +1,6 @@
 """Parallel text: split without leaks, checked, and refused in one sentence where it is damaged."""
 
+import codecs
 import gzip
 import lzma
 import zipfile
@@ -95,6 +96,22 @@ def test_a_file_that_is_cut_off_is_a_sentence(corpus: Path) -> None:
     refused(corpus, r"train\.de\.gz cannot be read .*; get the file anew")
 
 
+def test_a_file_that_is_damaged_inside_is_a_sentence(corpus: Path) -> None:
+    path = corpus / "iwslt14" / "train.de"
+    packed = bytearray(gzip.compress(GERMAN.encode() * 99))
+    packed[len(packed) // 2] ^= 0xFF
+    path.with_name("train.de.gz").write_bytes(packed)
+    path.unlink()
+    refused(corpus, r"train\.de\.gz cannot be read .*; get the file anew")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_word(corpus: Path) -> None:
+    plain = load(corpus)
+    for path in (corpus / "iwslt14").iterdir():
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert load(corpus) == plain
+
+
 def test_an_absent_corpus_says_how_to_get_it(tmp_path: Path) -> None:
     refused(tmp_path, "iwslt14 is not in .*experiments data iwslt14` fetches it from the Hugging")
     with pytest.raises(DataError, match=r"tatoeba is not in .*: put the file deu-eng\.zip of many"):
@@ -141,7 +158,7 @@ def test_the_hubs_rows_become_text_files(tmp_path: Path, monkeypatch: pytest.Mon
         asked.append(arguments)
         return dict.fromkeys(("train", "validation", "test"), rows)
 
-    monkeypatch.setattr("datasets.load_dataset", hub)
+    monkeypatch.setattr(parallel.hub, "load", hub)
     found = parallel.load("iwslt14", tmp_path / "new", download=True)
     assert found.splits["train"] == {"de": ("Guten Tag.",), "en": ("Hello.",)}
     assert asked == [parallel.FILES["iwslt14"].hub]
@@ -150,16 +167,43 @@ def test_the_hubs_rows_become_text_files(tmp_path: Path, monkeypatch: pytest.Mon
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["iwslt14"]
 
 
-def test_a_hub_out_of_reach_is_a_sentence_and_leaves_nothing(
+def test_what_the_hub_has_is_held_against_the_pins_before_it_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hub(**_: str) -> None:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr("datasets.load_dataset", hub)
-    with pytest.raises(DataError, match=r"cannot be fetched from the .* \(no route\); put its"):
+    rows = [{"de": "Guten Tag.", "en": "Hello."}]
+    monkeypatch.setattr(parallel.hub, "load", lambda **_: {"train": rows})
+    words = r"hub has of multi30k is not kept: multi30k/train\.de has the sha256 .* was expected"
+    with pytest.raises(DataError, match=words):
         parallel.load("multi30k", tmp_path, download=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hub_out_of_reach_is_asked_once_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datasets")
+    asked = []
+
+    def ask(self: object, path: str, revision: str | None) -> None:
+        asked.append(path)
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", ask)
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("it is not there"))
+    with pytest.raises(DataError, match=r"cannot be fetched from the .* no route\); put its"):
+        parallel.load("multi30k", tmp_path, download=True)
+    assert asked == [parallel.FILES["multi30k"].hub["path"]]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_network_the_hubs_cache_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *_, **__: pytest.fail("asked"))
+    monkeypatch.setattr("datasets.load_dataset", lambda path, **given: (path, given))
+    found = parallel.hub.load("owner/name", "main", split="train")
+    assert found == ("owner/name", {"revision": "main", "split": "train"})
 
 
 # Splits

@@ -1,7 +1,9 @@
 """Texts as numbers: the paper's vocabulary, exact limits, bounded memory, bad input in words."""
 
+import codecs
 import hashlib
 import lzma
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +80,27 @@ def test_a_text_that_is_none_is_a_sentence(
         text.load("tiny", folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("wikitext-2", r"wiki\.train\.tokens, wiki\.valid\.tokens and wiki\.test\.tokens"),
+        ("mine", r"train\.txt, valid\.txt and test\.txt"),
+    ],
+)
+def test_an_absent_text_says_which_files_go_where(tmp_path: Path, name: str, files: str) -> None:
+    with pytest.raises(
+        DataError, match=f"'{name}' is not in .*: put the files {files}, .*/{name},"
+    ):
+        text.load(name, tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_word(folder: Path) -> None:
+    plain = text.load("tiny", folder)
+    for path in (folder / "tiny").iterdir():
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert text.load("tiny", folder).sha256 == plain.sha256
+
+
 def test_a_broken_archive_is_a_sentence(folder: Path) -> None:
     (folder / "tiny" / "train.txt.xz").write_bytes(lzma.compress(TRAIN.encode())[:-9])
     with pytest.raises(DataError, match=r"train\.txt cannot be read, nor can train\.txt\.xz"):
@@ -108,22 +131,47 @@ def test_every_address_is_in_one_split(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert parts["test"] == [f"in {n} , 1,000 men's rights ." for n in ("1809", "1829", "1849")]
 
 
-# One Billion Word: the layout of its archive, some sentences long
+# One Billion Word: the layout of its archive, with two files of each part
 
 
 @pytest.fixture
-def billion(tmp_path: Path) -> Path:
-    for name, pattern in text.LM1B.items():
-        files = tmp_path / "lm1b" / pattern.replace("*", "00001-of-00100")
-        files.parent.mkdir(parents=True)
-        files.write_text("".join(f"the {name} sentence {n % 3}\n" for n in range(12)))
+def billion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, whole in text.LM1B.items():
+        small = text.Part(whole.files[:2], sentences=12)
+        monkeypatch.setitem(text.LM1B, name, small)
+        for number, file in enumerate(small.files):
+            path = tmp_path / "lm1b" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = range(6 * number, 6 * number + 6)
+            path.write_text("".join(f"the {name} sentence {n % 3}\n" for n in lines))
     return tmp_path
+
+
+def last_file(root: Path, part: str) -> Path:
+    return root / "lm1b" / text.LM1B[part].files[-1]
+
+
+def kept(root: Path) -> list[Path]:
+    """What is there of tokens, whole or half-written."""
+    return sorted(path for path in (root / "lm1b").iterdir() if "tokens-" in path.name)
+
+
+def refused(root: Path, words: str) -> None:
+    before = kept(root)
+    with pytest.raises(DataError, match=words):
+        text.load("lm1b", root)
+    assert kept(root) == before
+
+
+def test_the_archive_of_one_billion_word_has_so_many_files() -> None:
+    assert [len(whole.files) for whole in text.LM1B.values()] == [99, 50]
+    assert text.LM1B["train"].files[-1].endswith("/news.en-00099-of-00100")
+    assert text.LM1B["test"].files[0].endswith("/news.en.heldout-00000-of-00050")
 
 
 def test_one_billion_word_is_streamed_to_files_once(
     billion: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("datasets")
     corpus = text.load("lm1b", billion)
     assert isinstance(corpus.train, np.memmap)
     assert corpus.words[0] == "<eos>"
@@ -139,8 +187,7 @@ def test_one_billion_word_is_streamed_to_files_once(
 def test_what_is_on_disk_is_what_would_be_in_memory(
     billion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("datasets")
-    lines = text._billion(billion / "lm1b")
+    lines = text._billion(text._archive(billion / "lm1b"))
     limits = {"train": 33, "validation": 12, "test": 12}
     whole = text._in_memory("lm1b", lines, limits)
     monkeypatch.setattr(text, "CHUNK", 7)
@@ -151,20 +198,89 @@ def test_what_is_on_disk_is_what_would_be_in_memory(
         assert np.array_equal(getattr(streamed, split), getattr(whole, split))
 
 
-def test_a_stream_that_breaks_off_leaves_no_half_corpus(billion: Path) -> None:
-    pytest.importorskip("datasets")
-    next((billion / "lm1b").glob("heldout*/*")).write_bytes(b"\xff\xfe\n")
-    with pytest.raises(DataError, match=r"One Billion Word cannot be read .*Unicode"):
-        text.load("lm1b", billion)
-    assert not [path for path in (billion / "lm1b").iterdir() if "tokens-" in path.name]
+def test_the_hub_gives_the_same_sentences_where_no_file_is(
+    billion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = text._archive(billion / "lm1b")
+    rows = {
+        part: [{"text": line} for file in files[part] for line in file.read_text().splitlines()]
+        for part in files
+    }
+
+    def load(path: str, revision: str, split: str, streaming: bool) -> list[dict[str, str]]:
+        assert {"path": path, "revision": revision} == text.HUB
+        assert streaming
+        return rows[split]
+
+    monkeypatch.setattr(text.hub, "load", load)
+    expected = text.load("lm1b", billion).sha256
+    assert text.load("lm1b", tmp_path / "new").sha256 == expected
+    rows["train"].pop()
+    with pytest.raises(DataError, match=r"has 12 sentences in its part 'train', and 11 were read"):
+        text.load("lm1b", tmp_path / "newer")
 
 
-def test_a_damaged_copy_is_a_sentence(billion: Path) -> None:
-    pytest.importorskip("datasets")
+def test_a_hub_out_of_reach_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(**_: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(text.hub, "load", load)
+    with pytest.raises(DataError, match=r"the Hugging Face hub \(ConnectionError: no route\): put"):
+        text.load("lm1b", tmp_path)
+
+
+@pytest.mark.parametrize("part", text.LM1B)
+def test_a_part_of_the_archive_is_refused(billion: Path, part: str) -> None:
     text.load("lm1b", billion)
-    (billion / "lm1b" / "tokens-all-all" / "about.json").write_text("{")
-    with pytest.raises(DataError, match=r"tokens-all-all is not whole .*: delete it"):
-        text.load("lm1b", billion)
+    path = last_file(billion, part)
+    path.unlink()
+    refused(billion, f"1 of the 4 files of One Billion Word are missing in .* is .*{path.name}: un")
+
+
+def test_a_folder_that_is_missing_is_said(billion: Path) -> None:
+    shutil.rmtree(last_file(billion, "test").parent)
+    refused(billion, r"2 of the 4 files of One Billion Word are missing .*heldout-00000-of-00050")
+
+
+@pytest.mark.parametrize(("part", "lines"), [("train", 0), ("train", 5), ("test", 0), ("test", 5)])
+def test_a_file_that_is_not_whole_is_refused(billion: Path, part: str, lines: int) -> None:
+    path = last_file(billion, part)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
+    refused(billion, f"has 12 sentences in its part '{part}', and {6 + lines} were read")
+
+
+def test_other_files_are_other_tokens(billion: Path) -> None:
+    before = text.load("lm1b", billion).sha256
+    path = last_file(billion, "train")
+    path.write_text(path.read_text().replace("sentence", "word"))
+    assert text.load("lm1b", billion).sha256 != before
+    assert len(kept(billion)) == 2
+
+
+def test_a_stream_that_breaks_off_leaves_no_half_corpus(billion: Path) -> None:
+    last_file(billion, "test").write_bytes(b"\xff\xfe\n")
+    refused(billion, r"news\.en\.heldout-00001-of-00050 cannot be read .*can't decode")
+    assert kept(billion) == []
+
+
+def _halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 8 * 4])
+
+
+def _one_byte_changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_halved, _one_byte_changed, Path.unlink])
+@pytest.mark.parametrize("name", ["about.json", *text.SPLITS])
+def test_a_damaged_copy_is_a_sentence(
+    billion: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    text.load("lm1b", billion)
+    damage(kept(billion)[0] / name)
+    refused(billion, r"tokens-all-all-\w+ is not whole .*: delete it")
 
 
 def test_memory_does_not_grow_with_the_text(

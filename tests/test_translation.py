@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments import engine, tasks
+from experiments.data import parallel
 from experiments.data.bpe import END, PAD
 from experiments.errors import UserError
 from experiments.paper import _translation
@@ -164,6 +165,15 @@ def test_the_initial_weights_are_fairseqs() -> None:
 def test_a_model_that_is_none_is_a_sentence(wrong: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         transformer(50, **(SIZES | wrong))
+
+
+def test_a_corpus_without_a_training_set_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    only = parallel.Parallel({"test": {"de": ("Hallo.",), "en": ("Hi.",)}}, "0", "local folder")
+    monkeypatch.setattr(parallel, "load", lambda name, root: only)
+    with pytest.raises(
+        UserError, match=r"^some-test has only a test set.* corpus=tatoeba\+some-te"
+    ):
+        build(corpus="some-test")
 
 
 # Batches

@@ -12,6 +12,7 @@ import hashlib
 import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from experiments.data import number_words
+from experiments.data import hub, number_words
 from experiments.data._images import DataError
 
 LANGUAGES = ("de", "en")
@@ -180,6 +181,10 @@ def _from_files(name: str, root: Path, download: bool) -> dict[str, Split]:
             f"{name} is not in {root}: `python -m experiments data {name}` fetches it from the "
             f"Hugging Face hub, or put its text files into {folder}"
         )
+    return _read(files, folder)
+
+
+def _read(files: Files, folder: Path) -> dict[str, Split]:
     return {
         split: read_split(folder, stem)
         for split, stem in files.stems.items()
@@ -218,7 +223,7 @@ def _lines(folder: Path, name: str) -> Sentences:
     opener = OPENERS[path.name.removeprefix(name)]
     try:
         content = opener(path.read_bytes())
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} cannot be read ({error}); get the file anew") from error
     lines = sentences(content, path)
     found = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
@@ -246,9 +251,10 @@ def sentences(content: bytes, path: Path) -> Sentences:
         If it is not UTF-8, or a line of it is empty.
     """
     try:
-        lines = [" ".join(line.split()) for line in content.decode("utf-8").split("\n")]
+        text = content.decode("utf-8-sig")  # a byte-order mark is no part of the first word
+        lines = [" ".join(line.split()) for line in text.split("\n")]
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        line = error.object[: error.start].count(b"\n") + 1
         raise DataError(
             f"{path} is not UTF-8 in line {line}; convert it, as with `iconv -t UTF-8`"
         ) from error
@@ -265,23 +271,32 @@ def sentences(content: bytes, path: Path) -> Sentences:
 
 
 def _fetch(name: str, files: Files, root: Path) -> None:
-    """From the hub into a scratch folder inside `root`; only the whole is moved out of it."""
-    import datasets
-
+    """From the hub into a scratch folder inside `root`; what is whole and right moves out of it."""
     try:
-        found = datasets.load_dataset(**files.hub)
+        found = hub.load(**files.hub)
         root.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
+            folder = Path(scratch, files.folder)
             for split, stem in files.stems.items():
                 if split in found:
                     rows = (row.get("translation", row) for row in found[split])
-                    _write_split(Path(scratch, "whole"), stem, rows)
-            os.replace(Path(scratch, "whole"), root / files.folder)
+                    _write_split(folder, stem, rows)
+            _refuse_another(name, files, folder)
+            os.replace(folder, root / files.folder)
     except (OSError, ValueError) as error:  # what `datasets` raises where it reaches nobody
         raise DataError(
             f"{name} cannot be fetched from the Hugging Face hub ({error}); put its text files "
             f"into {root / files.folder}"
         ) from error
+
+
+def _refuse_another(name: str, files: Files, folder: Path) -> None:
+    """Raise where what was fetched would not be read."""
+    try:
+        _read(files, folder)
+    except DataError as error:
+        words = str(error).replace(f"{folder.parent}/", "")  # which is gone when they are read
+        raise DataError(f"what the Hugging Face hub has of {name} is not kept: {words}") from error
 
 
 def _write_split(folder: Path, stem: str, rows: Iterable[Mapping[str, str]]) -> None:

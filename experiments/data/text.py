@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.data import hub
 from experiments.data._images import DataError
 
 UNKNOWN, END = "<unk>", "<eos>"
@@ -40,12 +41,37 @@ WIKITEXT = {
     "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
 }
 """The files of WikiText-2 and their sha256, unpacked; each may also lie there as .xz."""
-HUB = "billion-word-benchmark/lm1b"
+TEXTS = ("wikitext-2", "lm1b", "sotu")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the One Billion Word benchmark, as it was published.
+
+    Attributes
+    ----------
+    files
+        Their names in the archive.
+    sentences
+        How many there are in all of them.
+    """
+
+    files: tuple[str, ...]
+    sentences: int
+
+
+TRAINING = "training-monolingual.tokenized.shuffled/news.en-{:05}-of-00100"
+HELD_OUT = "heldout-monolingual.tokenized.shuffled/news.en.heldout-{:05}-of-00050"
 LM1B = {
-    "train": "training-monolingual.tokenized.shuffled/news.en-*",
-    "test": "heldout-monolingual.tokenized.shuffled/news.en.heldout-*",
+    "train": Part(tuple(map(TRAINING.format, range(1, 100))), 30_301_028),
+    "test": Part(tuple(map(HELD_OUT.format, range(50))), 306_688),
 }
-"""The files of the One Billion Word benchmark's archive."""
+HUB = {"path": "billion-word-benchmark/lm1b", "revision": "refs/convert/parquet"}
+"""Where the hub has the same sentences.
+
+No commit is pinned, for the hub makes the files of this revision itself, and anew when it likes;
+what is read to its end is held against the number of sentences instead.
+"""
 
 Lines = Callable[[str], Iterable[str]]
 """The lines of a split, as often as they are asked for; words are parted by white space."""
@@ -93,14 +119,16 @@ def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = 
     Raises
     ------
     DataError
-        If the text is absent, damaged, empty, or not in UTF-8.
+        If the text is absent, damaged, there only in part, empty, or not in UTF-8.
     """
     root = Path(root).expanduser()
     limits = dict.fromkeys(SPLITS, held_out_tokens or sys.maxsize)
     limits["train"] = train_tokens or sys.maxsize
     if name == "lm1b":
-        kept = root / name / f"tokens-{train_tokens or 'all'}-{held_out_tokens or 'all'}"
-        return _on_disk(_billion(root / name), limits, kept)
+        files = _archive(root / name)
+        sizes = f"{train_tokens or 'all'}-{held_out_tokens or 'all'}"
+        kept = root / name / f"tokens-{sizes}-{_key(files)}"
+        return _on_disk(_billion(files), limits, kept)
     return _in_memory(name, {"sotu": _addresses}.get(name, _files)(root / name), limits)
 
 
@@ -108,6 +136,12 @@ def _files(folder: Path) -> Lines:
     """The lines of a folder's files, held against what is published where it is WikiText-2."""
     pinned = WIKITEXT if folder.name == "wikitext-2" else {}
     names = list(pinned) or [f"{split}.txt" for split in ("train", "valid", "test")]
+    if not folder.is_dir():
+        raise DataError(
+            f"The text {folder.name!r} is not in {folder.parent}: put the files "
+            f"{', '.join(names[:-1])} and {names[-1]}, as they are or each packed as .xz, into "
+            f"{folder}, or name another folder of data sets with --data-dir."
+        )
     paths = {split: folder / name for split, name in zip(SPLITS, names, strict=True)}
     return lambda split: _text(paths[split], pinned.get(paths[split].name)).splitlines()
 
@@ -130,7 +164,7 @@ def _text(path: Path, sha256: str | None) -> str:
     if not content.strip():
         raise DataError(f"{path} is empty: put a text there, one paragraph a line.")
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # a byte-order mark is no part of the first word
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 ({error}): convert it, as with iconv.") from error
 
@@ -168,39 +202,80 @@ def _addresses(_: Path) -> Lines:
     return lambda split: (" ".join(words_of(line)) for _, line in addresses(split))
 
 
-def _billion(folder: Path) -> Lines:
-    """The sentences of One Billion Word, streamed by the library `datasets`.
+# One Billion Word
 
-    From the files of its archive where they are, and else from the hub. The held-out sentences are
-    in turn for validation and for tests.
-    """
-    try:
-        from datasets import load_dataset
-    except ModuleNotFoundError as error:
+
+def _archive(folder: Path) -> dict[str, list[Path]]:
+    """The files of each part of the benchmark; nothing where none of them is there."""
+    files = {part: [folder / name for name in whole.files] for part, whole in LM1B.items()}
+    every = list(itertools.chain.from_iterable(files.values()))
+    missing = [file for file in every if not file.is_file()]
+    if len(missing) == len(every):
+        return {}
+    if missing:
         raise DataError(
-            "The text 'lm1b' needs the package 'datasets', which is not installed: run `make env` "
-            "and use the Python of its environment."
-        ) from error
-    files = {split: sorted(map(str, folder.glob(pattern))) for split, pattern in LM1B.items()}
-    source: dict[str, Any] = {"path": HUB, "revision": "refs/convert/parquet"}
-    if any(files.values()):
-        source = {"path": "text", "data_files": files}
+            f"{len(missing)} of the {len(every)} files of One Billion Word are missing in "
+            f"{folder}, the first is {missing[0].relative_to(folder)}: unpack its whole archive "
+            "there; or take out what is there, and it is streamed from the Hugging Face hub."
+        )
+    return files
+
+
+def _key(files: dict[str, list[Path]]) -> str:
+    """Whence the sentences are, in brief: the names and sizes of the files, or the hub."""
+    source: Any = [(file.name, file.stat().st_size) for part in files.values() for file in part]
+    return hashlib.sha256(json.dumps(source or HUB).encode()).hexdigest()[:8]
+
+
+def _billion(files: dict[str, list[Path]]) -> Lines:
+    """The sentences of One Billion Word, from the files of its archive, or else from the hub.
+
+    The held-out sentences are in turn for validation and for tests.
+    """
 
     def lines(split: str) -> Iterator[str]:
-        try:
-            part = "train" if split == "train" else "test"
-            stream = load_dataset(**source, split=part, streaming=True)
-            first, step = {"train": (0, 1), "validation": (0, 2), "test": (1, 2)}[split]
-            for row in itertools.islice(stream, first, None, step):
-                yield row["text"]
-        except Exception as error:  # every way to the hub fails with errors of its own
-            folders = " and ".join(pattern.partition("/")[0] for pattern in LM1B.values())
+        part = "train" if split == "train" else "test"
+        step, rest = {"train": (1, 0), "validation": (2, 1), "test": (2, 0)}[split]
+        count = 0
+        for count, sentence in enumerate(_unpacked(files[part]) if files else _streamed(part), 1):
+            if count % step == rest:
+                yield sentence
+        if count != LM1B[part].sentences:
             raise DataError(
-                f"One Billion Word cannot be read ({type(error).__name__}: {error}): put the "
-                f"folders {folders} of its archive into {folder}, or let `datasets` reach its hub."
-            ) from error
+                f"One Billion Word has {LM1B[part].sentences:,} sentences in its part {part!r}, "
+                f"and {count:,} were read: they are not the published files; get them anew."
+            )
 
     return lines
+
+
+def _unpacked(files: list[Path]) -> Iterator[str]:
+    for path in files:
+        try:
+            with path.open(encoding="utf-8-sig") as lines:
+                yield from lines
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path} cannot be read ({error}): unpack the archive of One Billion Word anew."
+            ) from error
+
+
+def _streamed(part: str) -> Iterator[str]:
+    try:
+        for row in hub.load(**HUB, split=part, streaming=True):
+            yield row["text"]
+    except DataError:
+        raise
+    except Exception as error:  # every way to the hub fails with errors of its own
+        folders = " and ".join(name.partition("/")[0] for name in (TRAINING, HELD_OUT))
+        raise DataError(
+            f"One Billion Word cannot be read from the Hugging Face hub ({type(error).__name__}: "
+            f"{error}): put the folders {folders} of its archive into the folder lm1b of the data "
+            "sets."
+        ) from error
+
+
+# Words to numbers
 
 
 def _sentences(lines: Iterable[str], limit: int) -> Iterator[list[str]]:
@@ -235,11 +310,16 @@ def encoded(sentences: Iterable[list[str]], words: Iterable[str]) -> Iterator[To
 
 def _in_memory(name: str, lines: Lines, limits: dict[str, int]) -> Corpus:
     known = vocabulary(_sentences(lines("train"), limits["train"]))
-    digest = hashlib.sha256("\n".join(known).encode())
     tokens = {}
     for split in SPLITS:
         chunks = [*encoded(_sentences(lines(split), limits[split]), known)]
         tokens[split] = np.concatenate(chunks)
+    return _corpus(known, tokens)
+
+
+def _corpus(known: dict[str, int], tokens: dict[str, Tokens]) -> Corpus:
+    digest = hashlib.sha256("\n".join(known).encode())
+    for split in SPLITS:
         digest.update(tokens[split].data)
     counts = np.fromiter(known.values(), np.int64)
     return Corpus(tuple(known), counts, **tokens, sha256=digest.hexdigest())
@@ -254,10 +334,11 @@ def _on_disk(lines: Lines, limits: dict[str, int], folder: Path) -> Corpus:
                 _write(lines, limits, Path(scratch, folder.name))
                 os.replace(Path(scratch, folder.name), folder)
         except OSError as error:
-            raise DataError(
-                f"The tokens cannot be stored in {folder} ({error.strerror or error}): name a "
-                "folder with --data-dir that you can write to and that has 4 GB free."
-            ) from error
+            if not folder.exists():  # else another process was faster
+                raise DataError(
+                    f"The tokens cannot be stored in {folder} ({error.strerror or error}): name a "
+                    "folder with --data-dir that you can write to and that has 4 GB free."
+                ) from error
     return _read(folder)
 
 
@@ -275,12 +356,17 @@ def _write(lines: Lines, limits: dict[str, int], folder: Path) -> None:
 
 
 def _read(folder: Path) -> Corpus:
+    """What was written, held against its digest: all of it goes by once."""
     try:
         about = json.loads(Path(folder, "about.json").read_text())
-        tokens = {split: np.memmap(folder / split, np.int32, "r") for split in SPLITS}
-        words, counts = tuple(about["counts"]), np.array([*about["counts"].values()])
-        return Corpus(words, counts, **tokens, sha256=about["sha256"])
+        tokens: dict[str, Tokens] = {
+            split: np.memmap(folder / split, np.int32, "r") for split in SPLITS
+        }
+        corpus = _corpus(about["counts"], tokens)
+        if corpus.sha256 != about["sha256"]:
+            raise ValueError(f"its sha256 is {corpus.sha256}, and was {about['sha256']}")
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"{folder} is not whole ({error}): delete it, and it is made anew."
         ) from error
+    return corpus

@@ -74,19 +74,23 @@ class LanguageModel:
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
         """The whole training text, in tokens [length + 1, batch]: each is to give the next."""
-        within = np.arange(self.length + 1)
-        for starts in self._starts(epoch):
-            tokens = self.corpus.train[starts + within[:, None]]
+        within = np.arange(self.length + 1)[:, None]
+        for sequences in self._sequences(epoch):
+            tokens = self.corpus.train[sequences * self.length + within]
             yield torch.from_numpy(tokens.astype(np.int64)).to(self.device)
 
-    def _starts(self, epoch: int) -> NDArray[np.int64]:
-        """Where the sequences of every batch begin, [updates, batch]."""
-        count = self.updates_per_epoch * self.run.batch_size
-        starts: NDArray[np.int64] = np.arange(count) * self.length
+    def _sequences(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        """The numbers [batch] of every batch's sequences, of which the text is one after the other.
+
+        In memory is a Transformer's order of them alone, with 4 bytes for each.
+        """
+        updates, batch = self.updates_per_epoch, self.run.batch_size
         if self._remembers:
-            return starts.reshape(self.run.batch_size, -1).T
-        order = np.random.default_rng([self.run.seed, epoch]).permutation(count)
-        return starts[order].reshape(self.updates_per_epoch, -1)
+            yield from (np.arange(batch) * updates + update for update in range(updates))
+            return
+        order = np.arange(updates * batch, dtype=np.int32)
+        np.random.default_rng([self.run.seed, epoch]).shuffle(order)
+        yield from (chosen.astype(np.int64) for chosen in order.reshape(updates, batch))
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Minus the mean log-probability of the next word, in nats."""

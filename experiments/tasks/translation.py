@@ -264,6 +264,11 @@ class _Encoded:
 @functools.lru_cache(maxsize=1)
 def _encoded(name: str, root: Path, vocabulary: int) -> _Encoded:
     corpus = parallel.load(name, root)
+    if not {"train", "validation"} <= corpus.splits.keys():
+        raise DataError(
+            f"{name} has only a test set, and nothing to train on: name a corpus that has it "
+            f"before it, as in corpus=tatoeba+{name}"
+        )
     train = corpus.splits["train"]
     folder = root.expanduser()
     text = (sentence for language in parallel.LANGUAGES for sentence in train[language])

@@ -1,0 +1,42 @@
+"""The Hugging Face hub, which is asked once whether it can be reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.data._images import DataError
+
+
+def load(path: str, revision: str | None = None, **arguments: Any) -> Any:
+    """`datasets.load_dataset`, which would try for half a minute to reach a hub that it cannot.
+
+    Where the variable HF_HUB_OFFLINE is set nobody is asked, and `datasets` looks into its cache.
+
+    Parameters
+    ----------
+    path, revision
+        The repository, and a commit, branch or tag of it.
+    **arguments
+        What else `load_dataset` takes.
+
+    Raises
+    ------
+    DataError
+        If the package `datasets` is not installed.
+    OSError, ValueError
+        If the hub cannot be reached, or has no such data set.
+    """
+    try:
+        import datasets
+        from huggingface_hub import HfApi, constants
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"What the Hugging Face hub has needs the package {error.name!r}, which is not "
+            "installed: run `make env` and use the Python of its environment."
+        ) from error
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            HfApi().dataset_info(path, revision=revision)
+        except Exception as error:  # its client's errors have no class in common
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+    return datasets.load_dataset(path, revision=revision, **arguments)
