@@ -151,6 +151,6 @@ def imported() -> set[str]:
 def test_binder_has_what_the_notebooks_import() -> None:
     _, by_pip = binder_packages()
     names = {one.name for one in by_pip} | set(FROM_CONDA)
-    with_kernel = {"ipython", "matplotlib-inline"}  # ipykernel needs them
+    along = {"ipython", "matplotlib-inline", "huggingface-hub"}  # ipykernel and datasets need them
     assert {"torch", "scikit-learn", "optax", "lightning"} <= imported()
-    assert imported() <= names | with_kernel
+    assert imported() <= names | along

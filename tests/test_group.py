@@ -108,7 +108,7 @@ def test_two_processes_give_the_curve_of_one(
     alone, store = execute(run), Store(tmp_path / "results")
     done = campaign((run,), store)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("paused\n1 runs done now")
+    assert done.stdout.startswith("paused\n1 run done now")
     assert done.stdout.count("\n") == 2  # the leader's lines alone
     expected = {(step, split, metric): value for step, split, metric, value in alone.curves}
     found = curves(store, run)
