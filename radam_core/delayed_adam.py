@@ -73,7 +73,8 @@ class DelayedAdam(Optimizer):
     -----
     A parameter's state is ``step`` (:math:`t`, a tensor of one element in single precision), and
     ``exp_avg`` and ``exp_avg_sq`` (:math:`m` and :math:`v`, with the shape, type and device of the
-    parameter). After the delay an update is one pass over memory, as :class:`radam_core.radam.RAdam`'s.
+    parameter). After the delay an update is one pass over memory, as that of
+    :class:`radam_core.radam.RAdam`.
     """
 
     def __init__(
