@@ -17,6 +17,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from experiments import group, optimizers, tasks
+from experiments import group, optimizers, precision, tasks
 from experiments.errors import OptimizerFailed, UserError, unwritable
 from experiments.group import Group
 from experiments.machine import conditions, describe, find_device, is_out_of_memory, named, settings
@@ -42,7 +43,6 @@ PROGRESS = (
     *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at"),
     *("devices", "sources", "notes"),
 )
-REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
 OF_THE_DEVICE = ("lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
@@ -133,6 +133,8 @@ def execute(
             metrics, curves, status = training.metrics, training.curves, training.status
             provenance["device"] = ", then ".join(training.devices)
             provenance |= {"compiled": compiled, "processes": group.current().size}
+            if precision.is_emulated(run.precision, where, compiled):
+                provenance["arithmetic"] = f"float32, rounded to {run.precision}"
             if isinstance(task, tasks.Remarks) and status == "finished":
                 provenance |= task.remarks(training.model)
             provenance |= training.notes
@@ -206,6 +208,7 @@ class _Training:
             raise UserError(f"{run} trains, and so needs an optimizer, epochs and a batch size")
         self.run, self.task, self.device, self.clock = run, task, device, clock
         self.saving, self.window, self.report, self.watch = saving, window, report, watch
+        self.compiled = compiled
         self.group = _group_for(task, compiled)
         self.model = task.model().to(device)
         self.network = self.group.shared(self.model)
@@ -377,9 +380,8 @@ class _Training:
         self.curves.append(point)
         self.watch(point)
 
-    def _precision(self) -> torch.autocast:
-        reduced = REDUCED.get(self.run.precision)
-        return torch.autocast(self.device.type, reduced, enabled=reduced is not None)
+    def _precision(self) -> AbstractContextManager[None]:
+        return precision.autocast(self.run.precision, self.device, self.compiled)
 
     def _parts(self) -> dict[str, Any]:
         names = ("model", "optimizer", "schedule", "scaler", "averaged")

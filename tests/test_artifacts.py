@@ -30,6 +30,8 @@ PAPER = (
 BUILT = tuple(artifacts())
 
 UNTUNED = ("UntunedLinearWarmup", "UntunedExponentialWarmup", "RectifiedWarmup")
+COMPARE_SEEDS = ("fast-path.curve", "plain-loop.curve")
+"""Claims that one seed says nothing of."""
 WARMUPS = {"LinearWarmup", *UNTUNED}
 CLASSIFIERS = {"optimizer", "optim.momentum", "optim.betas", "lr", "seed"}
 TRANSLATION = {
@@ -72,6 +74,7 @@ COMPARED: dict[str, set[str]] = {
     },
     "table2": {"optimizer", "optim.delay", "LinearWarmup.steps", "source", "target", "seed"},
     "fast-path": CLASSIFIERS | {"precision"},
+    "plain-loop": CLASSIFIERS | {"precision", "per_image"},
     "fig5": CLASSIFIERS,
     "fig6": CLASSIFIERS,
     "fig7": {"optimizer", "LinearWarmup.steps", "lr", "seed"},
@@ -193,7 +196,7 @@ def test_every_arm_has_the_same_seeds_and_budget(name: str, scale: str) -> None:
         optimizer = run.optim and dataclasses.replace(run.optim, lr=0)
         arm = (optimizer, run.schedule, run.epochs, run.axes().get("mu"), run.axes().get("rho"))
         tried = (run.optim.lr if run.optim else None, run.seed)
-        if name == "fast-path":  # what it compares is precisions, not optimizers
+        if name in ("fast-path", "plain-loop"):  # which do not compare optimizers
             arm, tried = (run.precision,), (run.optim, run.seed)
         arms.setdefault(arm, set()).add(tried)
     assert len({frozenset(tried) for tried in arms.values()}) == 1
@@ -379,7 +382,7 @@ def test_every_part_of_every_claim_finds_its_number(smoke_store: Store, name: st
     for verdict in as_if(find(name), "cpu").verdicts(smoke_store):
         numbers = [estimate.n for estimate in verdict.estimates]
         claim = next(claim for claim in find(name).claims if claim.id == verdict.claim)
-        if not claim.parts or claim.id == "fast-path.curve":  # which compares seeds
+        if not claim.parts or claim.id in COMPARE_SEEDS:
             assert numbers == []
         elif name == "warmup-phases":  # it counts settings where Adam with warmup learns
             assert set(numbers) <= {1}

@@ -7,14 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_engine import interrupted, outcome
 from torchvision import models
 
 from experiments import tasks
+from experiments.engine import execute
 from experiments.errors import UserError
 from experiments.spec import Run, options
 from experiments.tasks import _images
 from experiments.tasks import gradients as gradient_task
 from experiments.tasks._images import ImageClassification
+from experiments.tasks._per_image import PerImage
 from experiments.tasks._resnet import ResNet, ResNet18
 from radam_core.rectification import r
 
@@ -23,10 +26,19 @@ SIDE, IMAGES = 8, 3
 
 
 def build(run: Run, **settings: object) -> ImageClassification:
-    run = dataclasses.replace(run, settings=options(**(dict(run.settings) | settings)))
-    task = tasks.load(run, Path("none"), CPU)
+    task = tasks.load(with_settings(run, **settings), Path("none"), CPU)
     assert isinstance(task, ImageClassification)
     return task
+
+
+def loop(run: Run, **settings: object) -> PerImage:
+    task = tasks.load(with_settings(run, per_image=True, **settings), Path("none"), CPU)
+    assert isinstance(task, PerImage)
+    return task
+
+
+def with_settings(run: Run, **settings: object) -> Run:
+    return dataclasses.replace(run, settings=options(**(dict(run.settings) | settings)))
 
 
 def shown(task: ImageClassification, images: torch.Tensor) -> np.ndarray:
@@ -89,9 +101,8 @@ def coded(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> ImageClassification:
     return build(tiny, train_images=IMAGES, validation_images=0)
 
 
-def test_augmented_images_are_crops_of_the_padded_image_mirrored_or_not(
-    coded: ImageClassification,
-) -> None:
+def crops_of(coded: ImageClassification) -> dict[bytes, tuple[int, int, int, bool]]:
+    """By their bytes all crops of the padded images: label, down, right, and whether mirrored."""
     crops = {}
     for label in range(IMAGES):
         (at,) = np.flatnonzero(coded.train[1].numpy() == label)
@@ -103,7 +114,13 @@ def test_augmented_images_are_crops_of_the_padded_image_mirrored_or_not(
                 crops[crop.tobytes()] = (label, down, right, False)
                 crops[crop[:, ::-1].tobytes()] = (label, down, right, True)
     assert len(crops) == IMAGES * 9 * 9 * 2
+    return crops
 
+
+def test_augmented_images_are_crops_of_the_padded_image_mirrored_or_not(
+    coded: ImageClassification,
+) -> None:
+    crops = crops_of(coded)
     seen = []
     for number in range(150):
         images, labels = epoch(coded, number)
@@ -123,6 +140,66 @@ def test_without_augmentation_images_are_given_as_they_are(tiny: Run) -> None:
     whole = {image.tobytes() for image in task.train[0].numpy()}
     images, _ = epoch(task, 0)
     assert {image.tobytes() for image in images} == whole
+
+
+# Image by image, as a plain loop has it
+
+
+def loaded(task: PerImage, number: int) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = (torch.cat(parts) for parts in zip(*task.batches(number), strict=True))
+    return shown(task.whole, images), labels.numpy()
+
+
+def test_the_plain_loop_shows_the_same_images_to_the_same_network(tiny: Run) -> None:
+    batched, plain = build(tiny, augment=False), loop(tiny, augment=False)
+    ours, theirs = (
+        sorted((image.tobytes(), int(label)) for image, label in zip(*given, strict=True))
+        for given in (epoch(batched, 0), loaded(plain, 0))
+    )
+    assert ours == theirs
+    networks = []
+    for task in (batched, plain):
+        torch.manual_seed(3)
+        networks.append(task.model().eval())
+    with torch.inference_mode():
+        values = [task.evaluate(one) for task, one in zip((batched, plain), networks, strict=True)]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_the_plain_loop_draws_its_own_crops_and_reflections(coded: ImageClassification) -> None:
+    crops = crops_of(coded)
+    plain = PerImage(coded)
+    seen = []
+    for number in range(12):
+        images, labels = loaded(plain, number)
+        found = [crops[image.tobytes()] for image in images]
+        assert [label for label, *_ in found] == labels.tolist()
+        assert sorted(labels) == [0, 1, 2]
+        seen += found
+    _, down, right, mirrored = zip(*seen, strict=True)
+    assert len(set(down)) > 4 < len(set(right))
+    assert 6 < sum(mirrored) < 30  # of 36
+
+
+def test_the_plain_loops_batches_depend_on_seed_and_epoch_alone(tiny: Run) -> None:
+    def bytes_of(seed: int, number: int) -> tuple[bytes, ...]:
+        images, labels = loaded(loop(dataclasses.replace(tiny, seed=seed)), number)
+        return images.tobytes(), labels.tobytes()
+
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = bytes_of(0, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert bytes_of(0, 1) == first
+    assert len({first, bytes_of(0, 0), bytes_of(1, 1)}) == 3
+
+
+def test_a_plain_loop_that_is_stopped_goes_on(tiny: Run, tmp_path: Path) -> None:
+    run = with_settings(tiny, per_image=True)
+    resumed, stops = interrupted(run, tmp_path / "run.pt", 4)
+    assert stops > 0
+    assert outcome(resumed) == outcome(execute(run))
 
 
 # Splits

@@ -12,6 +12,9 @@ measured against two seeds in float32.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -33,15 +36,16 @@ from experiments.paper._classifiers import (
 from experiments.spec import SCALES, grid
 from experiments.verdict import Claim, Part, Records
 
-PLAIN, FAST = "float32", "bfloat16"
-COLOURS = {PLAIN: style.GREY, FAST: style.PALETTE[0]}
+PLAIN: Final = "float32"
+FAST: Final = "bfloat16"
+NAMES = {PLAIN: PLAIN, FAST: FAST}
 ARMS = tuple(
     dataclasses.replace(optim, lr=lr) for optim, lr in ((SGD, 0.1), (ADAM, 0.01), (RADAM, 0.03))
 )
 """Each at a learning rate of Figure 6 at which it does well."""
 
 
-def _by_epoch(records: Records, *keys: str) -> pd.Series:
+def by_epoch(records: Records, *keys: str) -> pd.Series:
     """The training loss of an epoch, in nats, by `keys` and epoch."""
     curves = records.curves.assign(epoch=np.ceil(epochs(records.curves)))
     return training_loss(curves, *keys, "epoch")
@@ -52,34 +56,34 @@ def _apart(records: Records) -> pd.Series:
 
     A distance is the mean over the epochs; the ratio is averaged over the optimizers.
     """
-    curves = _by_epoch(records, "precision", "optimizer", "seed").unstack("epoch")
+    curves = by_epoch(records, "precision", "optimizer", "seed").unstack("epoch")
     plain, fast = curves.loc[PLAIN], curves.loc[FAST]
     apart = (fast - plain).abs().mean(axis=1)
-    noise = pd.Series({run: _to_other_seeds(plain, *run) for run in plain.index})
+    noise = pd.Series({run: to_other_seeds(plain, *run) for run in plain.index})
     return (apart / noise).groupby("seed").mean()
 
 
-def _to_other_seeds(curves: pd.DataFrame, optimizer: str, seed: int) -> float:
+def to_other_seeds(curves: pd.DataFrame, optimizer: str, seed: int) -> float:
     """The mean distance of an optimizer's curve from those of its other seeds."""
     of_arm = curves.loc[optimizer]
     return float((of_arm.drop(seed) - of_arm.loc[seed]).abs().stack().mean())
 
 
-def _metric(records: Records, name: str) -> tuple[pd.Series, pd.Series]:
+def metric(records: Records, name: str) -> tuple[pd.Series, pd.Series]:
     """A metric of every run in float32, and of the same runs in bfloat16."""
     values = counted(records.runs).set_index(["precision", "optimizer", "seed"])[name]
     return values.loc[PLAIN], values.loc[FAST]
 
 
-def _gain(records: Records) -> pd.Series:
+def gain(records: Records) -> pd.Series:
     """Test accuracy in bfloat16 minus that in float32, in points, by seed; mean of the arms."""
-    plain, fast = _metric(records, "test_accuracy")
+    plain, fast = metric(records, "test_accuracy")
     return (fast - plain).groupby("seed").mean()
 
 
 def _excess(records: Records) -> pd.Series:
     """By how many percent the last epoch's training loss is higher in bfloat16, likewise."""
-    plain, fast = _metric(records, "train_loss")
+    plain, fast = metric(records, "train_loss")
     return (100 * (fast / plain - 1)).groupby("seed").mean()
 
 
@@ -103,7 +107,7 @@ CLAIMS = (
         (
             Part(
                 "test accuracy minus that in float32, points, mean of three optimizers",
-                _gain,
+                gain,
                 above=-1.0,
                 below=1.0,
             ),
@@ -125,33 +129,35 @@ CLAIMS = (
 )
 
 
-def draw(records: Records) -> Figure:
-    """A panel an optimizer: training loss by epoch, in both precisions."""
-    train = _by_epoch(records, "run_id", "optimizer", "precision").reset_index()
+def draw_pair(records: Records, names: Mapping[str, str]) -> Figure:
+    """A panel an optimizer: training loss by epoch, in both precisions, by their names."""
+    train = by_epoch(records, "run_id", "optimizer", "precision").reset_index()
+    train["precision"] = train["precision"].map(names)
+    colours = {names[PLAIN]: style.GREY, names[FAST]: style.PALETTE[0]}
     figure, axes = style.panels(len(ARMS), sharey=True)
     for panel, arm in zip(axes, ARMS, strict=True):
         of_arm = train[train["optimizer"] == arm.name]
         last = panel is axes[-1]
-        style.lines(panel, of_arm, "epoch", "value", "precision", COLOURS, legend=last)
+        style.lines(panel, of_arm, "epoch", "value", "precision", colours, legend=last)
         title = f"{style.name(arm.name)}, lr {arm.lr:g}"
         panel.set(title=title, xlabel="epoch", ylabel="training loss (nats)")
     axes[-1].legend(title=None)
     return figure
 
 
-def tabulate(records: Records) -> pd.DataFrame:
+def tabulate_pair(records: Records, names: Mapping[str, str], heading: str) -> pd.DataFrame:
     """Test accuracy in percent, and final training loss in nats, by optimizer and precision."""
     runs = counted(records.runs).groupby(["optimizer", "precision"])
     columns = {"test_accuracy": "test accuracy", "train_loss": "training loss"}
     rows = {
-        (style.name(arm.name), precision): {
+        (style.name(arm.name), name): {
             title: cell(runs.get_group((arm.name, precision)), column)
             for column, title in columns.items()
         }
         for arm in ARMS
-        for precision in (PLAIN, FAST)
+        for precision, name in names.items()
     }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["optimizer", "precision"])
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["optimizer", heading])
 
 
 ARTIFACT = Artifact(
@@ -163,7 +169,7 @@ ARTIFACT = Artifact(
         for scale in SCALES
     },
     claims=CLAIMS,
-    draw=draw,
-    tabulate=tabulate,
+    draw=functools.partial(draw_pair, names=NAMES),
+    tabulate=functools.partial(tabulate_pair, names=NAMES, heading="precision"),
     deviations={**DEVIATIONS, "smoke": (*DEVIATIONS["smoke"], PRECISION)},
 )

@@ -5,9 +5,12 @@ from pathlib import Path
 import torch
 
 from experiments.spec import Run
+from experiments.tasks import _per_image
 from experiments.tasks._images import ImageClassification
 
 
-def build(run: Run, data_root: Path, device: torch.device) -> ImageClassification:
+def build(
+    run: Run, data_root: Path, device: torch.device
+) -> ImageClassification | _per_image.PerImage:
     """The task of a run."""
-    return ImageClassification("cifar10", run, data_root, device)
+    return _per_image.build("cifar10", run, data_root, device)
