@@ -48,7 +48,7 @@ data: $(READY) ## fetch CIFAR-10
 
 check: book ## check the built book: links, images, no outside host, and in a headless browser
 	@$(PY) tools/check_site.py _build/html
-	$(PY) -m pytest -m browser tests/test_browser.py
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m browser tests/test_browser.py
 	@$(PY) tools/check_browser.py _build/html
 
 links: $(READY) ## follow every link of the book to another host

@@ -42,12 +42,12 @@ def test_its_picture_and_links_are_there() -> None:
 
 def test_the_time_that_it_names_is_that_of_the_records() -> None:
     (said,) = (line for line in README.read_text().splitlines() if "run fig6 --scale cpu" in line)
-    assert said.endswith("ninety minutes on two cores")
+    assert said.endswith("90 to 150 minutes on two cores")
     runs = find("fig6").at("cpu")
     lines = Store().provenance(runs)
     assert len(lines) == len(runs)
     core_minutes = sum(line["wall_seconds"] * line["threads"] for line in lines) / 60
-    assert 60 < core_minutes / 2 <= 90
+    assert 60 < core_minutes / 2 <= 150
 
 
 @pytest.mark.parametrize("text", ["nothing", report.BEGIN, f"{report.END}\n{report.BEGIN}"])
