@@ -237,6 +237,16 @@ def test_verdicts_are_sorted(verdicts: Page, name: str) -> None:
     assert verdicts.locator(".tag_verdicts th[aria-sort]").count() == 1
 
 
+def test_on_a_desk_the_claims_scroll_under_their_heads(verdicts: Page) -> None:
+    head, last = verdicts.locator(".tag_verdicts th").first, shown_rows(verdicts).last
+    before = head.bounding_box()
+    last.evaluate("row => row.closest('.pst-scrollable-table-container').scrollTo(0, 1e6)")
+    heads, row = head.bounding_box(), last.bounding_box()
+    assert before and heads and row
+    assert heads["y"] == pytest.approx(before["y"], abs=2)
+    assert heads["y"] < row["y"] < heads["y"] + DESK["height"]
+
+
 def test_verdicts_are_a_plain_table_without_scripts(browser: Browser, book: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
