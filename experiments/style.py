@@ -31,15 +31,18 @@ NAMES = {
     "delayed-adam": "Adam-2k",
 }
 COLOURS = {
-    "SGD": "#c98200",
-    "AdaGrad": "#a86c2f",
-    "RMSProp": "#bf5fa5",
-    "Adam": "#0083c9",
-    "RAdam": "#d1495b",
-    "Adam-2k": "#00a07a",
+    "SGD": "#ac640f",
+    "AdaGrad": "#86504a",
+    "RMSProp": "#a61997",
+    "Adam": "#0959e7",
+    "RAdam": "#ff515a",
+    "Adam-2k": "#4da486",
 }
-"""One colour for every optimizer; told apart by readers with any colour vision."""
-PALETTE = ("#8a6fc0", "#7d8500", "#56799c", "#b8698a", GREY)
+"""One colour for every optimizer.
+
+Readers with any colour vision tell those apart that stand in one figure: a test asks that.
+"""
+PALETTE = ("#8d87fa", "#278f00", "#20a0b0", "#b71d53", GREY)
 """For series that are no optimizer's, or whose optimizer has no colour of its own."""
 
 EXACT, FIRST_ORDER, PLAIN = *PALETTE[:2], GREY

@@ -1,15 +1,18 @@
 """The artifacts: complete, fair between their arms, open about deviations, drawn from records."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import colorspacious
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_hex, to_rgb
 
 from experiments import report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
@@ -348,6 +351,34 @@ def test_a_smoke_run_gives_figure_and_table(
         assert len(table) > 1
         assert not table.isna().any().any()
         assert "nan" not in table.to_string()
+
+
+VISIONS = (None, "protanomaly", "deuteranomaly", "tritanomaly")
+"""Of a reader: with all three kinds of cones, or without one of them."""
+
+
+def seen(colour: str, vision: str | None) -> np.ndarray:
+    """A colour as red, green and blue that look to everybody as it looks to such a reader."""
+    rgb = np.array(to_rgb(colour))
+    if vision is None:
+        return rgb
+    space = {"name": "sRGB1+CVD", "cvd_type": vision, "severity": 100}
+    return np.clip(colorspacious.cspace_convert(rgb, space, "sRGB1"), 0, 1)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT if find(name).draw])
+def test_readers_with_any_colour_vision_tell_the_lines_apart(
+    records: dict[str, Records], name: str
+) -> None:
+    """The colours of seaborn's palette "colorblind" come as near to each other as six."""
+    draw, known = find(name).draw, {*style.COLOURS.values(), *style.PALETTE}
+    assert draw is not None
+    for panel in draw(records[name]).axes:
+        shown = {to_hex(line.get_color()) for line in panel.lines} & known
+        for one, other in itertools.combinations(sorted(shown), 2):
+            for vision in VISIONS:
+                pair = (seen(one, vision), seen(other, vision))
+                assert colorspacious.deltaE(*pair, input_space="sRGB1") > 10, (one, other, vision)
 
 
 def test_a_figure_that_cannot_be_written_is_a_sentence(
