@@ -10,7 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from experiments.artifact import Artifact
-from experiments.paper._cifar10 import DEVIATIONS
+from experiments.paper._cifar10 import BASES, DEVIATIONS, updates
 from experiments.paper._classifiers import ADAM, lead
 from experiments.paper._warmup import against_radam, by_warmup, deviations, draw, tabulate
 from experiments.spec import SCALES, Schedule, options
@@ -83,7 +83,8 @@ ARTIFACT = Artifact(
         "cpu": deviations(
             "cpu",
             "the linear warmup, of 2,000 updates, ends after the run, as RAdam's rectification "
-            "does: no warmup of this kind reaches the full learning rate in 1,264 updates",
+            "does: no warmup of this kind reaches the full learning rate in "
+            f"{updates(BASES['cpu']):,} updates",
         ),
         "smoke": DEVIATIONS["smoke"],
     },

@@ -44,6 +44,13 @@ SMOKE = Run(
 
 BASES = {"smoke": SMOKE, "cpu": CPU, "paper": PAPER}
 SEEDS = {"smoke": 1, "cpu": 3, "paper": 5}
+
+
+def updates(run: Run) -> int:
+    """How many updates a run of an image classifier has."""
+    return run.epochs * -(-run.setting("train_images") // run.batch_size)
+
+
 RUNS = {
     scale: grid(base, seed=range(SEEDS[scale]), optim=ARMS, lr=LEARNING_RATES)
     for scale, base in BASES.items()

@@ -6,7 +6,7 @@ import pandas as pd
 
 from experiments import style
 from experiments.artifact import Artifact, Deviation
-from experiments.paper._cifar10 import DEVIATIONS
+from experiments.paper._cifar10 import BASES, DEVIATIONS, updates
 from experiments.paper._classifiers import (
     against,
     at_best_lr,
@@ -83,6 +83,12 @@ CLAIMS = (
 )
 
 
+def _shares(scale: str) -> str:
+    """Of how many of a run's updates the shortest and the longest warmup are."""
+    shares = (100 * length / updates(BASES[scale]) for length in (min(UPDATES), max(UPDATES)))
+    return " to ".join(f"{share:.2g}" for share in shares) + " %"
+
+
 def yours(arm: str) -> tuple[Claim, ...]:
     """The claim about another optimizer."""
     part = Part(
@@ -109,14 +115,16 @@ ARTIFACT = Artifact(
         "cpu": deviations(
             "cpu",
             "the warmups keep their lengths in updates, as RAdam's rectification does, so that "
-            "they take 8 to 79 % of the 1,264 updates here, of the paper's 64,000 at most 2 %",
+            f"they take {_shares('cpu')} of the {updates(BASES['cpu']):,} updates here, and "
+            f"{_shares('paper')} at the paper scale",
         ),
         "smoke": (
             *DEVIATIONS["smoke"],
             Deviation(
                 "LinearWarmup.steps",
                 "100, 200, 500, 1000",
-                "a run has 64 updates, and RAdam's rectification hardly begins",
+                f"a run has {updates(BASES['smoke'])} updates, and RAdam's rectification hardly "
+                "begins",
             ),
         ),
     },
