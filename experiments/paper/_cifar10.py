@@ -48,7 +48,8 @@ SEEDS = {"smoke": 1, "cpu": 3, "paper": 5}
 
 def updates(run: Run) -> int:
     """How many updates a run of an image classifier has."""
-    return run.epochs * -(-run.setting("train_images") // run.batch_size)
+    images: int = run.setting("train_images")
+    return run.epochs * -(-images // run.batch_size)
 
 
 RUNS = {
