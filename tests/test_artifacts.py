@@ -72,6 +72,9 @@ COMPARED: dict[str, set[str]] = {
         *("optim.early", "LinearWarmup.steps", "norm", "seed"),
         *("UntunedLinearWarmup.beta2", "UntunedExponentialWarmup.beta2"),
     },
+    "short-rectification": {
+        *("optimizer", "optim.delay", "optim.betas", "LinearWarmup.steps", "seed"),
+    },
     "warmup-phases": {
         *("optimizer", "optim.delay", "LinearWarmup.steps", "norm", "layers", "lr", "seed"),
     },
