@@ -30,9 +30,10 @@ def test_plain_torch(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names = example("example-torch")
-    loss, resumed = capsys.readouterr().out.splitlines()
+    loss, resumed, scaled = capsys.readouterr().out.splitlines()
     assert float(loss.rpartition(" ")[2]) < 0.6  # from 2.3 of guessing
     assert resumed == "bit-equal"
+    assert scaled.endswith("after 20 updates")
     _, optimizer, scheduler = names["parts"]
     assert optimizer.rectification_state()[0].t == names["UPDATES"]
     assert scheduler.get_last_lr() == pytest.approx([0, 0])
