@@ -8,6 +8,7 @@ pinned packages are those they were made with; otherwise every notebook is execu
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,18 +119,26 @@ def execute_notebooks(*, force: bool) -> int:
     for page in pages:
         cache.add_nb_to_project(page, read_data=READER)
     timeout = yaml.safe_load((ROOT / "_config.yml").read_text())["execute"]["timeout"]
-    if outstanding := len(cache.list_unexecuted(pages)):
-        print(f"executing {outstanding} of {len(pages)} notebooks", flush=True)
-    executor = load_executor("local-parallel", cache)
-    done = executor.run_and_cache(filter_uris=pages, timeout=timeout)
-    failed = [*done.excepted, *done.errored]
+    outstanding = [record.uri for record in cache.list_unexecuted(pages)]
+    if outstanding:
+        print(f"executing {len(outstanding)} of {len(pages)} notebooks", flush=True)
+    with multiprocessing.Pool() as pool:  # jupyter-cache's own would deal them out in pairs
+        succeeded = pool.map(partial(execute, timeout=timeout), outstanding, chunksize=1)
+    done = dict(zip(outstanding, succeeded, strict=True))
+    failed = [page for page, succeeded in done.items() if not succeeded]
     for page in failed:
         print(cache.get_project_record(page).traceback, file=sys.stderr)
         print(f"{page} could not be executed: see above.", file=sys.stderr)
-    if done.succeeded:
-        records = {Path(page).stem: cache.get_cached_project_nb(page) for page in done.succeeded}
+    records = {Path(page).stem: cache.get_cached_project_nb(page) for page in done if done[page]}
+    if records:
         print(timed({name: one.data["execution_seconds"] for name, one in records.items()}))
     return len(failed)
+
+
+def execute(page: str, timeout: int) -> bool:
+    """Execute a page and keep its outputs; tell whether that went well."""
+    executor = load_executor("local-serial", get_cache(EXECUTED))
+    return bool(executor.run_and_cache(filter_uris=[page], timeout=timeout).succeeded)
 
 
 def timed(seconds: Mapping[str, float]) -> str:
