@@ -116,7 +116,7 @@ def bottom_of(one: Locator) -> float:
 def test_what_scrolls_on_a_phone_shows_where_it_goes_on(
     opened: Opener, book: str, kind: str
 ) -> None:
-    page = opened(f"{book}/radam.html", size=PHONE).page
+    page = opened(f"{book}/variance.html", size=PHONE).page
     page.locator(f"article {kind}.more-right:visible").first.evaluate("(e) => (e.id = 'scrolled')")
     page.locator("#scrolled.more-right:not(.more-left)").wait_for()
     page.locator("#scrolled").evaluate("(e) => (e.scrollLeft = e.scrollWidth)")
@@ -238,13 +238,12 @@ def test_verdicts_are_sorted(verdicts: Page, name: str) -> None:
 
 
 def test_on_a_desk_the_claims_scroll_under_their_heads(verdicts: Page) -> None:
-    top = "element => element.getBoundingClientRect().top"
     head, last = verdicts.locator(".tag_verdicts th").first, shown_rows(verdicts).last
-    before = head.evaluate(top)
-    assert last.evaluate(top) > before + DESK["height"]
+    before = top_of(head)
+    assert top_of(last) > before + DESK["height"]
     last.evaluate("row => row.closest('.pst-scrollable-table-container').scrollTo(0, 1e6)")
-    assert head.evaluate(top) == pytest.approx(before, abs=2)
-    assert before < last.evaluate(top) < before + DESK["height"]
+    assert top_of(head) == pytest.approx(before, abs=2)
+    assert before < top_of(last) < before + DESK["height"]
 
 
 def test_verdicts_are_a_plain_table_without_scripts(browser: Browser, book: str) -> None:

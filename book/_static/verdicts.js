@@ -28,7 +28,7 @@
       count.textContent = `${shown.length} of ${entries.length} claims`;
     };
     Object.values(filters).forEach((filter) => filter.addEventListener("input", renew));
-    table.before(panel(filters, count));
+    (table.closest(".pst-scrollable-table-container") ?? table).before(panel(filters, count));
     renew();
   }
 
