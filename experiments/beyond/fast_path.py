@@ -69,7 +69,7 @@ def to_other_seeds(curves: pd.DataFrame, optimizer: str, seed: int) -> float:
     return float((of_arm.drop(seed) - of_arm.loc[seed]).abs().stack().mean())
 
 
-def metric(records: Records, name: str) -> tuple[pd.Series, pd.Series]:
+def _metric(records: Records, name: str) -> tuple[pd.Series, pd.Series]:
     """A metric of every run in float32, and of the same runs in bfloat16."""
     values = counted(records.runs).set_index(["precision", "optimizer", "seed"])[name]
     return values.loc[PLAIN], values.loc[FAST]
@@ -77,13 +77,13 @@ def metric(records: Records, name: str) -> tuple[pd.Series, pd.Series]:
 
 def gain(records: Records) -> pd.Series:
     """Test accuracy in bfloat16 minus that in float32, in points, by seed; mean of the arms."""
-    plain, fast = metric(records, "test_accuracy")
+    plain, fast = _metric(records, "test_accuracy")
     return (fast - plain).groupby("seed").mean()
 
 
 def _excess(records: Records) -> pd.Series:
     """By how many percent the last epoch's training loss is higher in bfloat16, likewise."""
-    plain, fast = metric(records, "train_loss")
+    plain, fast = _metric(records, "train_loss")
     return (100 * (fast / plain - 1)).groupby("seed").mean()
 
 

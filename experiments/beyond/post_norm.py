@@ -193,8 +193,5 @@ ARTIFACT = Artifact(
     claims=CLAIMS,
     draw=draw,
     tabulate=tabulate,
-    deviations={
-        scale: tuple(one for one in deviations if one.axis not in _translation.DELAYED_AXES)
-        for scale, deviations in _translation.DEVIATIONS.items()
-    },
+    deviations=_translation.UNDELAYED,
 )

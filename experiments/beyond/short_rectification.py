@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper import _translation
 from experiments.paper._translation import (
     BASES,
     BETAS,
     COLOURS,
     RADAM,
     SEEDS,
+    UNDELAYED,
     VANILLA,
     WARMUP,
     arm,
@@ -160,8 +160,5 @@ ARTIFACT = Artifact(
     claims=CLAIMS,
     draw=draw,
     tabulate=tabulate,
-    deviations={
-        scale: tuple(one for one in deviations if one.axis not in _translation.DELAYED_AXES)
-        for scale, deviations in _translation.DEVIATIONS.items()
-    },
+    deviations=UNDELAYED,
 )

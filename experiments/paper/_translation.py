@@ -274,3 +274,8 @@ DEVIATIONS = {
         Deviation("probes", "1 to 100, and up to 70,000", "the end of a shorter run"),
     ),
 }  # fmt: skip
+UNDELAYED = {
+    scale: tuple(one for one in deviations if one.axis not in DELAYED_AXES)
+    for scale, deviations in DEVIATIONS.items()
+}
+"""The deviations of a study without Adam-2k."""
