@@ -17,6 +17,7 @@ from experiments import engine, tasks
 from experiments.engine import execute
 from experiments.errors import UserError
 from experiments.spec import Optim, Run, options
+from experiments.tasks import _language_networks as networks
 from experiments.tasks import language_model
 from experiments.tasks._language_networks import Network, Recurrent
 from experiments.tasks.language_model import LanguageModel
@@ -133,6 +134,38 @@ def test_the_training_loss_is_minus_the_mean_log_probability(root: Path) -> None
         features, _ = model(batch[:-1])
         expected = F.nll_loss(full(model.head, features.flatten(0, 1)), batch[1:].flatten())
         assert task.loss(model, batch).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_all_clusters_at_once_are_the_adaptive_softmax(root: Path) -> None:
+    head = build(root, "lstm").model().head.double()
+    features = torch.randn(40, 16, dtype=torch.float64, requires_grad=True)
+    targets = torch.arange(40) % WORDS
+    one, other = networks.found_at_once(head, features, targets), head(features, targets).output
+    torch.testing.assert_close(one, other)
+    inputs = [features, *head.parameters()]
+    weights = torch.linspace(0.5, 2, 40, dtype=torch.float64)
+    gradients = [torch.autograd.grad(found @ weights, inputs) for found in (one, other)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_vocabulary_that_is_computed_at_once_is_replayed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(build(root, "lstm"), tasks.Repeating)
+    monkeypatch.setattr(networks, "AT_ONCE", WORDS - 1)
+    assert not isinstance(build(root, "lstm"), tasks.Repeating)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_gpu_trains_as_a_cpu_does(root: Path, network: str) -> None:
+    run = a_run(network, dropout=0.0)
+    losses = [
+        [value for _, split, _, value in execute(run, device=device, data_root=root).curves
+         if split == "train"][:20]
+        for device in ("cuda", "cpu")
+    ]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_low_precision_does_not_reach_the_probabilities(root: Path) -> None:

@@ -171,7 +171,12 @@ def _captured(make: Make, shapes: Shapes, device: str) -> Callable[[], object]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         optimizer.step()
-    return graph.replay
+
+    def replay(optimizer: torch.optim.Optimizer = optimizer) -> None:
+        """It keeps the optimizer, whose tensors the graph works on and does not hold itself."""
+        graph.replay()
+
+    return replay
 
 
 def _memory(shapes: Shapes, device: str) -> Callable[[], object]:

@@ -9,13 +9,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 SHRINKAGE = 4
 """Each cluster of rarer words has so many times fewer features than the one before."""
+AT_ONCE = 50_000
+"""Words whose probabilities a GPU rather computes all than be told which are asked for."""
 
 State = Tensor | None
 """What a network keeps of the words that it has read; None if nothing."""
+
+
+def is_small(words: int) -> bool:
+    """Whether a GPU does the same operations for all batches, and so can replay them."""
+    return words <= AT_ONCE
+
+
+def found_at_once(head: nn.AdaptiveLogSoftmaxWithLoss, features: Tensor, targets: Tensor) -> Tensor:
+    """What `head(features, targets).output` is, with every cluster computed for every target.
+
+    The shapes do not depend on how many targets each cluster has.
+    """
+    ranks = F.log_softmax(head.head(features), dim=1)  # of frequent words, then of the clusters
+    frequent = head.cutoffs[0]
+    found = ranks.gather(1, targets.clamp(max=frequent - 1)[:, None])[:, 0]
+    for number, tail in enumerate(head.tail):
+        first, end = head.cutoffs[number : number + 2]
+        place = (targets - first).clamp(0, end - first - 1)[:, None]
+        within = F.log_softmax(tail(features), dim=1).gather(1, place)[:, 0]
+        found = torch.where(targets < first, found, ranks[:, frequent + number] + within)
+    return found
 
 
 class Network(nn.Module):
@@ -36,7 +60,9 @@ class Network(nn.Module):
         features, state = self(tokens, state)
         # In float32 always: eight bits are too few for the logarithm of a probability.
         with torch.autocast(features.device.type, enabled=False):
-            found: Tensor = self.head(features.float().flatten(0, 1), targets.flatten()).output
+            asked = features.float().flatten(0, 1), targets.flatten()
+            at_once = features.is_cuda and is_small(self.head.n_classes)
+            found = found_at_once(self.head, *asked) if at_once else self.head(*asked).output
         return found.view_as(targets), state
 
     def training_loss(self, batch: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from experiments.data import text
 from experiments.errors import UserError
 from experiments.spec import Run
-from experiments.tasks._language_networks import SHRINKAGE, Network, Recurrent, Transformer
+from experiments.tasks._language_networks import (
+    SHRINKAGE,
+    Network,
+    Recurrent,
+    Transformer,
+    is_small,
+)
 
 EVALUATION_STREAMS, SHORTEST = 64, 1000
 """A held-out text is read in so many streams at most, and none shorter than that."""
@@ -46,6 +52,8 @@ class LanguageModel:
         sizes = (self.settings[name] for name in ("train_tokens", "held_out_tokens"))
         self.corpus = _load(self.settings["corpus"], data_root, *sizes)
         self.data_sha256 = self.corpus.sha256
+        if is_small(len(self.corpus.words)):
+            self.repeats: Literal[True] = True
         self.held_out = {"validation": self.corpus.validation, "test": self.corpus.test}
         batch = run.batch_size * self.length
         self.updates_per_epoch = (len(self.corpus.train) - 1) // batch
