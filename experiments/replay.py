@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ class Replay:
 
     Every call does the step on its batch, recorded or not: the result is that of the step.
 
+    The recordings share their memory: what one leaves there, a gradient too, lasts only until
+    another is replayed.
+
     Parameters
     ----------
     step
@@ -35,36 +39,41 @@ class Replay:
 
     def __init__(self, step: Step, parameters: Sequence[nn.Parameter]) -> None:
         self.step, self.parameters = step, parameters
+        self.held: dict[torch.Size, Tensor] = {}
         self.calls: Counter[torch.Size] = Counter()
-        self.records: dict[torch.Size, Step] = {}
+        self.records: dict[torch.Size, Callable[[], Tensor]] = {}
+        self.memory: Any = None
 
     def __call__(self, batch: Tensor) -> Tensor:
-        self.calls[batch.shape] += 1
-        if self.calls[batch.shape] <= WARMUP:
-            return self._aside(batch)
-        if batch.shape not in self.records:
-            self.records[batch.shape] = self._record(batch)
-        return self.records[batch.shape](batch)
+        shape = batch.shape
+        if shape not in self.held:  # always the same one: a compiler sees to the strides, too
+            self.held[shape] = torch.empty(shape, dtype=batch.dtype, device=batch.device)
+        held = self.held[shape].copy_(batch)
+        self.calls[shape] += 1
+        if self.calls[shape] <= WARMUP:
+            return self._aside(held)
+        if shape not in self.records:
+            self.records[shape] = self._record(held)
+        return self.records[shape]()
 
-    def _aside(self, batch: Tensor) -> Tensor:
+    def _aside(self, held: Tensor) -> Tensor:
         """Do the step on another stream than the usual one, as recording will."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            loss = self.step(batch)
+            loss = self.step(held)
         torch.cuda.current_stream().wait_stream(stream)
         return loss
 
-    def _record(self, batch: Tensor) -> Step:
-        """Record the step, which is not yet done by that, on a copy of the batch."""
-        held = batch.clone()
+    def _record(self, held: Tensor) -> Callable[[], Tensor]:
+        """Record the step, which is not yet done by that."""
+        self.memory = self.memory or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self.memory):
             loss = self.step(held)
         gradients = [parameter.grad for parameter in self.parameters]
 
-        def replay(batch: Tensor) -> Tensor:
-            held.copy_(batch)
+        def replay() -> Tensor:
             graph.replay()
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 parameter.grad = gradient  # where this graph, and not another, has written it

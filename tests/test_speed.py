@@ -35,19 +35,18 @@ class Rehearsal(Replay):
 
     made: int = 0
 
-    def _aside(self, batch: Tensor) -> Tensor:
-        return self.step(batch)
+    def _aside(self, held: Tensor) -> Tensor:
+        return self.step(held)
 
-    def _record(self, batch: Tensor) -> "functools.partial[Tensor]":
+    def _record(self, held: Tensor) -> "functools.partial[Tensor]":
         Rehearsal.made += 1
         training = self.step.__self__
         for group in training.optimizer.param_groups if training.steps_in_graph else ():
             assert isinstance(group["lr"], Tensor)
             assert group["capturable"]
-        return functools.partial(self._again, batch.clone())
+        return functools.partial(self._again, held)
 
-    def _again(self, held: Tensor, batch: Tensor) -> Tensor:
-        held.copy_(batch)
+    def _again(self, held: Tensor) -> Tensor:
         return self.step(held).clone()
 
 
@@ -118,6 +117,26 @@ def test_a_checkpoint_goes_from_one_path_to_the_other(
     monkeypatch.setattr(engine, "_replays", lambda *_: not begins_replaying)
     resumed = execute(run, checkpoint=tmp_path / "run.pt")
     assert train_losses(resumed) == pytest.approx(train_losses(plain), rel=1e-3)
+
+
+def test_the_step_sees_every_batch_of_a_shape_in_one_place() -> None:
+    """Where its strides would change, a compiler would begin anew, and inside of a recording."""
+    places, sums = set(), []
+
+    def step(held: Tensor) -> Tensor:
+        places.add((held.data_ptr(), held.stride()))
+        sums.append(held.sum().item())
+        return held.sum()
+
+    class Repeated(Rehearsal):
+        def _record(self, held: Tensor) -> "functools.partial[Tensor]":
+            return functools.partial(self._again, held)
+
+    replay = Repeated(step, [])
+    batches = [*torch.split(torch.arange(80.0).view(4, 20), 2, dim=1)]  # columns, not contiguous
+    found = [replay(batch).item() for batch in batches]
+    assert found == sums == [batch.sum().item() for batch in batches]
+    assert len(places) == 1
 
 
 def test_what_does_not_repeat_itself_is_not_replayed() -> None:
