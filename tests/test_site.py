@@ -1,9 +1,11 @@
 """The site check finds what it is there to find, and the book's build knows when it is stale."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tools import book
 from tools.book import digest, is_notebook, notebooks, timed
 from tools.check_site import main, problems
 
@@ -140,3 +142,28 @@ def test_the_times_of_notebooks_are_told_slowest_first() -> None:
         ["60", "s", "limit"],
         ["3", "s", "quick"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "tries"),
+    [
+        ([None], 1),
+        ([f"RuntimeError: {book.NOT_BEGUN}", None], 2),
+        ([f"RuntimeError: {book.NOT_BEGUN}"] * 2, 2),
+        (["NameError: name 'x' is not defined"], 1),
+    ],
+)
+def test_only_a_kernel_that_has_not_begun_is_begun_again(
+    monkeypatch: pytest.MonkeyPatch, errors: list[str | None], tries: int
+) -> None:
+    said: list[str | None] = []
+
+    def run(filter_uris: list[str], timeout: int) -> SimpleNamespace:
+        said.append(errors[len(said)])
+        return SimpleNamespace(succeeded=[] if said[-1] else filter_uris)
+
+    record = SimpleNamespace(get_project_record=lambda _: SimpleNamespace(traceback=said[-1]))
+    monkeypatch.setattr(book, "get_cache", lambda _: record)
+    monkeypatch.setattr(book, "load_executor", lambda *_: SimpleNamespace(run_and_cache=run))
+    assert book.execute("page.md", timeout=1) == (errors[-1] is None)
+    assert len(said) == tries

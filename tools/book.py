@@ -41,6 +41,9 @@ READER = {"name": "myst_nb_md", "type": "plugin"}
 SLOW = 60
 """Seconds that a notebook should take at most, on two cores that do nothing else."""
 
+NOT_BEGUN = "Kernel died before replying to kernel_info"
+"""What jupyter_client says of a kernel that ended before it could take a cell."""
+
 COMPUTED_WITH = ("radam_core", "experiments", "requirements.lock")
 MADE_FROM = (*COMPUTED_WITH, "book", "_config.yml", "tools")
 
@@ -136,9 +139,19 @@ def execute_notebooks(*, force: bool) -> int:
 
 
 def execute(page: str, timeout: int) -> bool:
-    """Execute a page and keep its outputs; tell whether that went well."""
-    executor = load_executor("local-serial", get_cache(EXECUTED))
-    return bool(executor.run_and_cache(filter_uris=[page], timeout=timeout).succeeded)
+    """Execute a page and keep its outputs; tell whether that went well.
+
+    Once more where its kernel has not begun: two that begin at once may be given the same port.
+    """
+    cache = get_cache(EXECUTED)
+    executor = load_executor("local-serial", cache)
+
+    def succeeds() -> bool:
+        return bool(executor.run_and_cache(filter_uris=[page], timeout=timeout).succeeded)
+
+    return succeeds() or (
+        NOT_BEGUN in (cache.get_project_record(page).traceback or "") and succeeds()
+    )
 
 
 def timed(seconds: Mapping[str, float]) -> str:
