@@ -128,8 +128,11 @@ def execute(
             group.current().call(run)
             saving = _Saving(checkpoint, every, until, stopped)
             training = _Training(run, task, where, compiled, clock, saving, window, report, watch)
-            training.resume()
-            training.train()
+            try:
+                training.resume()
+                training.train()
+            finally:
+                training.replay = None  # it has the training, too: neither would go by itself
             metrics, curves, status = training.metrics, training.curves, training.status
             provenance["device"] = ", then ".join(training.devices)
             provenance |= {"compiled": compiled, "processes": group.current().size}
@@ -530,4 +533,4 @@ def _points(histogram: Histogram) -> Iterator[tuple[str, float]]:
 
 def _replays(task: tasks.Training, device: torch.device) -> bool:
     """Whether an update can be recorded and replayed."""
-    return device.type == "cuda" and isinstance(task, tasks.Repeating)
+    return device.type == "cuda" and isinstance(task, tasks.Repeating) and task.repeats

@@ -141,6 +141,20 @@ def made_on(lines: Iterable[Mapping[str, Any]]) -> Counter[str]:
     return Counter(_machine(line) for line in lines)
 
 
+def across_devices(store: Store) -> list[str]:
+    """The artifacts that compare, within a seed, runs from more than one kind of device."""
+    found = []
+    for artifact in artifacts().values():
+        for runs in artifact.runs.values():
+            seeds = {run.id: (run.task, run.seed) for run in runs}
+            devices: dict[tuple[str, int], set[str]] = {}
+            for line in _lines(runs, store):
+                devices.setdefault(seeds[line["run_id"]], set()).add(line.get("device", ""))
+            if any(len(of_seed) > 1 for of_seed in devices.values()):
+                found.append(artifact.id)
+    return list(dict.fromkeys(found))
+
+
 def _machine(line: Mapping[str, Any]) -> str:
     system = str(line.get("platform", "")).partition("-")[0]
     versions = line.get("versions", {})

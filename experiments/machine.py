@@ -53,8 +53,13 @@ def _threads(device: torch.device) -> int | None:
     return torch.get_num_threads() if device.type == "cpu" else None
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error says: only that of the GPU has a class of its own."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says: only that of the GPU has a class of its own.
+
+    Or the one in whose course it was raised, as where the recording of a graph has to be given up.
+    """
+    if error.__context__ is not None and is_out_of_memory(error.__context__):
+        return True
     said = str(error).lower()
     words = ("out of memory", "not enough memory", "can't allocate memory")
     return isinstance(error, MemoryError) or any(one in said for one in words)

@@ -6,6 +6,7 @@ one, they keep the processor busy for longer than the GPU.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,7 +43,6 @@ class Replay:
         self.held: dict[torch.Size, Tensor] = {}
         self.calls: Counter[torch.Size] = Counter()
         self.records: dict[torch.Size, Callable[[], Tensor]] = {}
-        self.memory: Any = None
 
     def __call__(self, batch: Tensor) -> Tensor:
         shape = batch.shape
@@ -56,6 +56,11 @@ class Replay:
             self.records[shape] = self._record(held)
         return self.records[shape]()
 
+    @functools.cached_property
+    def memory(self) -> Any:
+        """What all recordings share."""
+        return torch.cuda.graph_pool_handle()
+
     def _aside(self, held: Tensor) -> Tensor:
         """Do the step on another stream than the usual one, as recording will."""
         stream = torch.cuda.Stream()
@@ -67,15 +72,15 @@ class Replay:
 
     def _record(self, held: Tensor) -> Callable[[], Tensor]:
         """Record the step, which is not yet done by that."""
-        self.memory = self.memory or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.memory):
             loss = self.step(held)
-        gradients = [parameter.grad for parameter in self.parameters]
+        parameters = self.parameters  # not of self, which is to go when nobody needs it any more
+        gradients = [parameter.grad for parameter in parameters]
 
         def replay() -> Tensor:
             graph.replay()
-            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient  # where this graph, and not another, has written it
             return loss.clone()
 

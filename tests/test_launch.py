@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import engine, launch
+from experiments import engine, launch, machine
 from experiments.campaign import Budget
 from experiments.errors import RunFailed, UserError
 from experiments.hold import hold
@@ -345,6 +345,17 @@ def test_nothing_begins_that_would_leave_nothing(places: Places) -> None:
 
 
 # Runs that fail
+
+
+def test_what_fails_because_the_memory_ran_out_is_out_of_memory() -> None:
+    """As the end of a recording does, which torch raises over the error itself."""
+    with pytest.raises(RuntimeError) as given_up:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+    assert machine.is_out_of_memory(given_up.value)
+    assert not machine.is_out_of_memory(RuntimeError("an illegal memory access"))
 
 
 def test_a_run_out_of_memory_is_recorded_as_that_and_tried_again_last(places: Places) -> None:

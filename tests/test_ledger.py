@@ -30,6 +30,17 @@ def test_machines_of_a_kind_are_one() -> None:
     }
 
 
+def test_a_seed_with_runs_from_two_devices_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one, other, *_ = (run for run in find("fig6").at("smoke") if run.seed == 0)
+    for run, device in ((one, "cpu"), (other, "cpu")):
+        store.add(Result(run, "finished", {"a": 1.0}, [], {**LINE, "device": device}), "smoke")
+    assert ledger.across_devices(store) == []
+    store.add(Result(other, "finished", {"a": 1.0}, [], {**LINE, "device": "a GPU"}), "smoke")
+    assert "fig6" in ledger.across_devices(store)
+    assert "fig8" not in ledger.across_devices(store)
+
+
 def test_artifacts_share_runs_both_ways() -> None:
     runs = {name: {run.id for run in find(name).at("cpu")} for name in ("fig6", "fig7")}
     both = len(runs["fig6"] & runs["fig7"])

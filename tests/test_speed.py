@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,16 +40,14 @@ class Rehearsal(Replay):
     def _aside(self, held: Tensor) -> Tensor:
         return self.step(held)
 
-    def _record(self, held: Tensor) -> "functools.partial[Tensor]":
+    def _record(self, held: Tensor) -> Callable[[], Tensor]:
         Rehearsal.made += 1
         training = self.step.__self__
         for group in training.optimizer.param_groups if training.steps_in_graph else ():
             assert isinstance(group["lr"], Tensor)
             assert group["capturable"]
-        return functools.partial(self._again, held)
-
-    def _again(self, held: Tensor) -> Tensor:
-        return self.step(held).clone()
+        step = self.step
+        return lambda: step(held).clone()
 
 
 @pytest.fixture
@@ -119,6 +119,27 @@ def test_a_checkpoint_goes_from_one_path_to_the_other(
     assert train_losses(resumed) == pytest.approx(train_losses(plain), rel=1e-3)
 
 
+def test_a_run_leaves_nothing_on_the_device(
+    tiny: Run, monkeypatch: pytest.MonkeyPatch, rehearsal: type[Rehearsal]
+) -> None:
+    """Without waiting for the garbage collector: the next run needs the memory."""
+    trainings: list[weakref.ref[engine._Training]] = []
+
+    class Watched(engine._Training):
+        def train(self) -> None:
+            trainings.append(weakref.ref(self))
+            super().train()
+
+    monkeypatch.setattr(engine, "_Training", Watched)
+    gc.disable()
+    try:
+        execute(longer(tiny, "its step in the graph"))
+        assert rehearsal.made == 2
+        assert [training() for training in trainings] == [None]
+    finally:
+        gc.enable()
+
+
 def test_the_step_sees_every_batch_of_a_shape_in_one_place() -> None:
     """Where its strides would change, a compiler would begin anew, and inside of a recording."""
     places, sums = set(), []
@@ -129,8 +150,8 @@ def test_the_step_sees_every_batch_of_a_shape_in_one_place() -> None:
         return held.sum()
 
     class Repeated(Rehearsal):
-        def _record(self, held: Tensor) -> "functools.partial[Tensor]":
-            return functools.partial(self._again, held)
+        def _record(self, held: Tensor) -> Callable[[], Tensor]:
+            return lambda: step(held).clone()
 
     replay = Repeated(step, [])
     batches = [*torch.split(torch.arange(80.0).view(4, 20), 2, dim=1)]  # columns, not contiguous
@@ -142,10 +163,11 @@ def test_the_step_sees_every_batch_of_a_shape_in_one_place() -> None:
 def test_what_does_not_repeat_itself_is_not_replayed() -> None:
     """Other tasks, and other devices, take the plain path."""
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    images, other = SimpleNamespace(repeats=True), SimpleNamespace()
+    images, words = SimpleNamespace(repeats=True), SimpleNamespace(repeats=False)
     assert engine._replays(images, cuda)
     assert not engine._replays(images, cpu)
-    assert not engine._replays(other, cuda)
+    assert not engine._replays(words, cuda)
+    assert not engine._replays(SimpleNamespace(), cuda)
 
 
 @pytest.mark.parametrize("name", optimizers.CAPTURABLE)

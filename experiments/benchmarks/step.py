@@ -133,7 +133,7 @@ def _contestants(shapes: Shapes, device: str) -> Iterator[tuple[str, Build]]:
             "torch.optim.RAdam": torch.optim.RAdam,
         }.items():
             yield f"{name} (CUDA graph)", functools.partial(_captured, make, shapes, device)
-    else:  # of one kernel for each tensor, which on a GPU is no yardstick
+    else:  # on a GPU it would time the launches of one kernel a tensor, and no memory
         yield MEMORY, functools.partial(_memory, shapes, device)
 
 
@@ -172,12 +172,12 @@ def _captured(make: Make, shapes: Shapes, device: str) -> Callable[[], object]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         optimizer.step()
+    return functools.partial(_replay, graph, optimizer)
 
-    def replay(optimizer: torch.optim.Optimizer = optimizer) -> None:
-        """It keeps the optimizer, whose tensors the graph works on and does not hold itself."""
-        graph.replay()
 
-    return replay
+def _replay(graph: torch.cuda.CUDAGraph, _: torch.optim.Optimizer) -> None:
+    """The optimizer has the tensors that the graph works on: they must not go before it."""
+    graph.replay()
 
 
 def _memory(shapes: Shapes, device: str) -> Callable[[], object]:

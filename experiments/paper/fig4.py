@@ -75,7 +75,7 @@ def tabulate(records: Records) -> pd.DataFrame:
     return tabulate_perplexity(records, names(records.runs))
 
 
-_LAPTOP = "two cores train the whole grid with three seeds within two hours"
+_LAPTOP = "two cores train the whole grid with three seeds within three hours"
 RANKS = "so that there are words in every cluster of a smaller vocabulary"
 ARTIFACT = Artifact(
     id="fig4",

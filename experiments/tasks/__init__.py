@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +56,13 @@ class Divisible(Protocol):
 
 @runtime_checkable
 class Repeating(Protocol):
-    """A training task of which a GPU can replay an update.
+    """A training task of which a GPU may be able to replay an update.
 
-    A batch is one tensor, and the loss does the same operations for all batches of a shape.
+    It can where `repeats` holds: a batch is one tensor, and the loss does the same operations for
+    all batches of a shape.
     """
 
-    repeats: Literal[True]
+    repeats: bool
 
 
 @runtime_checkable

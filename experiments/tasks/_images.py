@@ -6,7 +6,6 @@ import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -39,7 +38,7 @@ class ImageClassification:
     only says which images are meant, and how each of them is shifted and mirrored.
     """
 
-    repeats: Literal[True] = True
+    repeats = True
 
     def __init__(self, name: str, run: Run, data_root: Path, device: torch.device) -> None:
         self.run = run

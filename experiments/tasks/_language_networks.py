@@ -22,7 +22,7 @@ State = Tensor | None
 
 
 def is_small(words: int) -> bool:
-    """Whether a GPU does the same operations for all batches, and so can replay them."""
+    """Whether a vocabulary is so small that a GPU computes all of its probabilities."""
     return words <= AT_ONCE
 
 

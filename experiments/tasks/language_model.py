@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,8 +52,7 @@ class LanguageModel:
         sizes = (self.settings[name] for name in ("train_tokens", "held_out_tokens"))
         self.corpus = _load(self.settings["corpus"], data_root, *sizes)
         self.data_sha256 = self.corpus.sha256
-        if is_small(len(self.corpus.words)):
-            self.repeats: Literal[True] = True
+        self.repeats = is_small(len(self.corpus.words))
         self.held_out = {"validation": self.corpus.validation, "test": self.corpus.test}
         batch = run.batch_size * self.length
         self.updates_per_epoch = (len(self.corpus.train) - 1) // batch

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Translation:
     - ``averaged``: over so many of the last epochs' ends the weights are averaged before the test.
     """
 
-    repeats: Literal[True] = True
+    repeats = True
 
     def __init__(self, run: Run, data_root: Path, device: torch.device) -> None:
         self.run, self.device = run, device
