@@ -177,14 +177,17 @@ def cost(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 def time(lines: Iterable[Mapping[str, Any]]) -> str:
     """The same in words, such as "2.49 core-hours"."""
-    return "; ".join(
-        f"{_hours(hours)} {'core-hours' if device == CPU else f'hours of {device}'}"
+    return " and ".join(
+        f"{_duration(hours, 'core-')}" if device == CPU else f"{_duration(hours)} of {device}"
         for device, hours in cost(lines).items()
     )
 
 
-def _hours(hours: float) -> str:
-    return report.number(hours) if hours >= 0.005 else "under 0.01"
+def _duration(hours: float, of: str = "") -> str:
+    if hours >= 1:
+        return f"{report.number(hours)} {of}hours"
+    minutes = 60 * hours
+    return f"{report.number(minutes)} {of}minutes" if minutes >= 1 else f"under a {of}minute"
 
 
 def shared(artifact: Artifact, scale: str) -> dict[str, int]:
@@ -236,5 +239,5 @@ def _left(runs: tuple[Run, ...], store: Store) -> str:
     known = {
         device: hours for device, hours in hours_left(runs, store).items() if hours is not None
     }
-    words = (f"{report.number(hours)} hours on {device}" for device, hours in known.items())
-    return "; ".join(words) or "not known"
+    words = (f"{_duration(hours)} on {device}" for device, hours in known.items())
+    return " or ".join(words) or "not known"

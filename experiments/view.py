@@ -124,7 +124,7 @@ def table(name: str, scale: str | None = None) -> Markdown:
 
 
 def pending(*names: str) -> Markdown | None:
-    """A note for the head of a page: on which of some artifacts nothing is recorded yet, if any."""
+    """A note for the head of a page: of which of some artifacts no comparison is whole, if any."""
     store = Store()
     bare = [
         found
@@ -133,11 +133,19 @@ def pending(*names: str) -> Markdown | None:
     ]
     if not bare:
         return None
-    commands = "\n".join(f"- {found.title}: `{_command(found)}`" for found in bare)
-    return Markdown(
-        ":::{note}\nNothing is recorded yet of these studies, and where this page speaks of them "
-        f"their verdicts are {UNTESTED} and their numbers {UNKNOWN}:\n\n{commands}\n:::"
+    commands = "\n".join(
+        f"- {found.title} ({_progress(found, store)}): `{_command(found)}`" for found in bare
     )
+    return Markdown(
+        ":::{note}\nOf these studies no comparison is wholly recorded yet, and where this page "
+        f"speaks of them their verdicts are {UNTESTED} and their numbers {UNKNOWN}:\n\n"
+        f"{commands}\n:::"
+    )
+
+
+def _progress(found: Artifact, store: Store) -> str:
+    runs = found.at(_planned(found))
+    return f"{len(store.recorded(runs))} of {len(runs)} runs"
 
 
 def _command(found: Artifact) -> str:
@@ -251,8 +259,14 @@ def firmness() -> Markdown:
 
 
 def costs(scale: str) -> Markdown:
-    """What each artifact took and will take, in time and on disk."""
-    return Markdown(report.markdown(ledger.costs(scale, Store())))
+    """What each artifact took and will take, in time and on disk; what is not known, in a line."""
+    table = ledger.costs(scale, Store())
+    bare = (table["time taken"] == "–") & (table["time left"] == "not known")
+    text = report.markdown(table[~bare])
+    if bare.any():
+        names = ", ".join(f"`{name}`" for name in table.loc[bare, "artifact"])
+        text += f"\n\nNothing is recorded, and nothing known of the time, of {names}."
+    return Markdown(text)
 
 
 def live(name: str, figure: str | None = None) -> None:

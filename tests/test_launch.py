@@ -349,12 +349,9 @@ def test_nothing_begins_that_would_leave_nothing(places: Places) -> None:
 
 def test_what_fails_because_the_memory_ran_out_is_out_of_memory() -> None:
     """As the end of a recording does, which torch raises over the error itself."""
-    with pytest.raises(RuntimeError) as given_up:
-        try:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        finally:
-            raise RuntimeError("operation failed due to a previous error during capture")
-    assert machine.is_out_of_memory(given_up.value)
+    given_up = RuntimeError("operation failed due to a previous error during capture")
+    given_up.__context__ = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    assert machine.is_out_of_memory(given_up)
     assert not machine.is_out_of_memory(RuntimeError("an illegal memory access"))
 
 

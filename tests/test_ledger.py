@@ -17,8 +17,8 @@ LINE = {"device": "cpu", "threads": 2, "wall_seconds": 1800.0, "platform": "Linu
 def test_a_processor_is_paid_by_the_core_and_a_gpu_by_its_share() -> None:
     gpu = {"device": "Some GPU", "threads": None, "wall_seconds": 3600.0, "side_by_side": 4}
     assert ledger.cost([LINE, LINE, gpu]) == {"cpu": 2.0, "Some GPU": 0.25}
-    assert ledger.time([LINE, gpu]) == "1.00 core-hours; 0.250 hours of Some GPU"
-    assert ledger.time([{**LINE, "wall_seconds": 3.0}]) == "under 0.01 core-hours"
+    assert ledger.time([LINE, gpu]) == "1.00 core-hours and 15.0 minutes of Some GPU"
+    assert ledger.time([{**LINE, "wall_seconds": 3.0}]) == "under a core-minute"
     assert ledger.time([]) == ""
 
 

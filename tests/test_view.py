@@ -144,7 +144,9 @@ def test_a_page_says_of_which_studies_nothing_is_recorded(
     assert note is not None
     assert note.data.startswith(":::{note}\n")
     for name in ("fig6", "gpt2"):
-        assert f"- {find(name).title}: `python -m experiments run {name} --scale cpu`" in note.data
+        planned = len(find(name).at("cpu"))
+        command = f"`python -m experiments run {name} --scale cpu`"
+        assert f"- {find(name).title} (0 of {planned} runs): {command}" in note.data
 
 
 def test_every_artifact_has_one_place_in_the_book_that_a_verdict_leads_to() -> None:
