@@ -430,6 +430,8 @@ class _Training:
         try:
             self._restore(state)
         except Exception as error:  # torch names no common class for what does not fit
+            if is_out_of_memory(error):
+                raise  # of the device: there is nothing wrong with the file
             assert self.saving.path is not None
             raise _unreadable(self.saving.path) from error
 

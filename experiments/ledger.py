@@ -178,7 +178,7 @@ def cost(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 def time(lines: Iterable[Mapping[str, Any]]) -> str:
     """The same in words, such as "2.49 core-hours"."""
     return " and ".join(
-        f"{_duration(hours, 'core-')}" if device == CPU else f"{_duration(hours)} of {device}"
+        _duration(hours, "core-") if device == CPU else f"{_duration(hours)} of {device}"
         for device, hours in cost(lines).items()
     )
 

@@ -397,6 +397,25 @@ def test_a_corrupt_checkpoint_is_named_and_left_alone(tiny: Run, tmp_path: Path,
     assert checkpoint.read_bytes() == before
 
 
+def test_a_sound_checkpoint_is_not_blamed_for_a_full_device(
+    tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the run is out of memory, and its checkpoint worth keeping."""
+
+    def stop(*progress: float) -> None:
+        if progress[0] > 3:
+            raise Stopped
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with pytest.raises(Stopped):
+        execute(tiny, checkpoint=tmp_path / "run.pt", report=stop)
+    monkeypatch.setattr(engine._Training, "_restore", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        execute(tiny, checkpoint=tmp_path / "run.pt")
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
     tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
