@@ -270,11 +270,18 @@ def test_the_imagenet_scale_has_the_settings_of_the_paper() -> None:
     assert train + validation == 1_281_167
 
 
-def test_what_goes_past_figure_6_shares_its_runs() -> None:
+@pytest.mark.parametrize("scale", ["cpu", "paper"])
+def test_what_goes_past_figure_6_shares_its_runs(scale: str) -> None:
     for name, seeds in (("lr-range", 5), ("cosine-decay", 5), ("epochs-186", 3)):
-        shared = {run.id for run in find("fig6").at("paper") if run.seed < seeds}
-        assert shared <= {run.id for run in find(name).at("paper")}
-    assert on_axes(find("epochs-186").at("paper"))["epochs"] == {164, 186}
+        shared = {run.id for run in find("fig6").at(scale) if run.seed < seeds}
+        assert shared <= {run.id for run in find(name).at(scale)}
+
+
+def test_the_longer_schedule_is_longer_by_the_same_share_at_every_scale() -> None:
+    epochs = {scale: on_axes(find("epochs-186").at(scale))["epochs"] for scale in ("cpu", "paper")}
+    assert epochs["paper"] == {164, 186}
+    short, long = sorted(epochs["cpu"])
+    assert long == round(short * 186 / 164)
 
 
 @pytest.mark.parametrize("scale", ["cpu", "paper"])
