@@ -51,7 +51,7 @@ def _runs(scale: str) -> tuple[Run, ...]:
     )
 
 
-def _learnt(records: Records) -> pd.DataFrame:
+def by_setting(records: Records) -> pd.DataFrame:
     """What each arm (columns) learns in each setting and seed (rows), nats."""
     runs = by_arm(records).runs
     return pd.DataFrame({name: learnt(runs, name, KEYS) for name in ARMS})
@@ -59,7 +59,7 @@ def _learnt(records: Records) -> pd.DataFrame:
 
 def _smallest_share(records: Records, name: str, norm: str) -> pd.Series:
     """An arm's smallest share of what Adam with warmup learns, of settings where that learns."""
-    table = _learnt(records).xs(norm, level="norm")
+    table = by_setting(records).xs(norm, level="norm")
     table = table[table[WARMUP] > LEARNS]
     return (table[name] / table[WARMUP]).groupby("seed").min()
 
@@ -109,7 +109,7 @@ CLAIMS = (
 
 def draw(records: Records) -> Figure:
     """A row a place of the norms, a column a depth: what each arm learns, by learning rate."""
-    table = _learnt(records).rename_axis(columns="arm").stack().rename("learnt").reset_index()
+    table = by_setting(records).rename_axis(columns="arm").stack().rename("learnt").reset_index()
     depths = sorted(table["layers"].unique())
     figure, axes = style.panels(len(depths), height=2.8, rows=len(NORMS), sharey=True)
     places = [(norm, depth) for norm in NORMS for depth in depths]
@@ -134,7 +134,7 @@ def draw(records: Records) -> Figure:
 
 def tabulate(records: Records) -> pd.DataFrame:
     """What each arm learns beyond token frequencies, nats: mean over seeds."""
-    table = _learnt(records).groupby(KEYS[:-1]).mean()
+    table = by_setting(records).groupby(KEYS[:-1]).mean()
     return table.map("{:.2f}".format)
 
 
