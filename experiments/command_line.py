@@ -287,7 +287,8 @@ def show(arguments: argparse.Namespace) -> None:
     if artifact.tabulate is not None:
         print(artifact.tabulate(records).to_string() + "\n")
     for verdict in _varied(arguments.artifact, arguments).verdicts(store):
-        print(f"{report.MARKS[verdict.status]}: {verdict.text}")
+        at = f" (scale {verdict.scale})" if verdict.scale else ""
+        print(f"{report.MARKS[verdict.status]}: {verdict.text}{at}")
         _print_estimates(verdict)
     if scale == "smoke":
         print("(what is recorded at the smoke scale shows that all works, and never votes)")

@@ -112,6 +112,19 @@ def panels(
     return figure, list(axes.flat)
 
 
+def extremes(values: pd.Series) -> tuple[float, float]:
+    """What a band over seeds spans: the lowest and the highest."""
+    return values.min(), values.max()
+
+
+def rates(panel: Axes, values: Iterable[float]) -> None:
+    """Learning rates along the bottom, on a logarithmic scale, each that there is named."""
+    found = sorted(set(values))
+    panel.set(xscale="log", xlabel="learning rate")
+    panel.set_xticks(found, [f"{rate:g}" for rate in found])
+    panel.minorticks_off()
+
+
 def lines(
     panel: Axes,
     values: pd.DataFrame,
@@ -129,7 +142,7 @@ def lines(
         hue=hue,
         hue_order=list(colours),
         palette=dict(colours),
-        errorbar=lambda values: (values.min(), values.max()),
+        errorbar=extremes,
         ax=panel,
         **how,
     )

@@ -143,6 +143,18 @@ def pending(*names: str) -> Markdown | None:
     )
 
 
+def across(*names: str) -> Markdown | None:
+    """A note on those of some artifacts that compare runs of several devices, if any do."""
+    mixed = ledger.across_devices(Store())
+    titles = [f"*{find(name).title}*" for name in names if name in mixed]
+    if not titles:
+        return None
+    return Markdown(
+        f":::{{note}}\nWithin a seed, some arms ran on one device and some on another: "
+        f"{'; '.join(titles)}. [The ledger](ledger.md) says what that costs.\n:::"
+    )
+
+
 def _progress(found: Artifact, store: Store) -> str:
     runs = found.at(_planned(found))
     return f"{len(store.recorded(runs))} of {len(runs)} runs"

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,6 +238,21 @@ def test_a_batch_smaller_than_a_sentence_is_a_sentence() -> None:
 def test_lengths_that_no_pair_has_are_a_sentence() -> None:
     with pytest.raises(UserError, match="no pair has 200 to 250 tokens; ask for other lengths"):
         build(lengths=(200, 250))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"beam": 0}, "a beam of 0 finds nothing; use at least 1"),
+        ({"averaged": 99}, "99 ends of epochs cannot be averaged in a run of 5; use"),
+        ({"source": "en", "target": "en"}, "from 'en' into 'en' is none; name another"),
+    ],
+)
+def test_what_would_fail_at_the_test_is_a_sentence_before_the_training(
+    change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        build(**change)
 
 
 def test_a_missing_language_is_a_sentence() -> None:

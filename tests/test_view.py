@@ -11,7 +11,7 @@ from pandas.testing import assert_frame_equal
 
 from experiments import view
 from experiments.artifact import artifacts, find
-from experiments.record import Store
+from experiments.record import Result, Store
 
 BUILT = [name for name, one in artifacts().items() if one.runs]
 
@@ -188,3 +188,19 @@ def test_what_the_language_models_wrote_is_shown_as_it_is(
     assert [row.split(" | ")[0] for row in rows] == ["| adam", "| radam"]
     assert all(len(row.split()) >= 60 for row in rows)
     assert view._escaped("a <eos> *b* _c_ $1 <unk>") == r"a ¶ \*b\* \_c\_ \$1 \<unk\>"
+
+
+def test_a_page_says_which_studies_compare_several_devices(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    use(store, monkeypatch)
+    runs = [run for run in find("fig6").at("smoke") if run.seed == 0]
+    for run, device in zip(runs, ("cpu", "cpu", "a GPU"), strict=False):
+        assert view.across("fig6", "gpt2") is None
+        line = {"threads": 1, "wall_seconds": 1.0, "device": device}
+        store.add(Result(run, "finished", {"a": 1.0}, [], line), "smoke")
+    note = view.across("fig6", "gpt2")
+    assert note is not None
+    assert f"*{find('fig6').title}*" in note.data
+    assert find("gpt2").title not in note.data

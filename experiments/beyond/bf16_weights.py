@@ -225,9 +225,8 @@ def draw(records: Records) -> Figure:
         low, high = excess.min(), excess.max()
         left.fill_between(LEARNING_RATES, low, high, color=colours[arm], alpha=0.15)
     left.axhline(0, color=style.GREY, linewidth=1)
-    left.set(xscale="log", xlabel="learning rate", ylabel="training loss − float32's (nats)")
-    left.set_xticks(LEARNING_RATES, [f"{lr:g}" for lr in LEARNING_RATES])
-    left.minorticks_off()
+    style.rates(left, LEARNING_RATES)
+    left.set_ylabel("training loss − float32's (nats)")
     left.legend(fontsize="x-small", handlelength=3)
     curves = _labelled(records.curves)
     lowest = curves[(curves["split"] == "train") & (curves["lr"] == min(LEARNING_RATES))]

@@ -205,12 +205,13 @@ def draw(records: Records) -> Figure:
             hue="arm",
             hue_order=list(arms.values()),
             palette=style.colours(arms.values()),
-            errorbar=lambda values: (values.min(), values.max()),
+            errorbar=style.extremes,
             marker="o",
             legend=panel is axes[0],
             ax=panel,
         )
-        panel.set(xscale="log", title=title, xlabel="learning rate", ylabel="test perplexity")
+        style.rates(panel, runs["lr"])
+        panel.set(title=title, ylabel="test perplexity")
         logarithmic(panel)
     axes[0].legend(title=None)
     return figure

@@ -111,7 +111,8 @@ def draw(records: Records) -> Figure:
     colours = style.colours(arms.values())
     figure, (panel,) = style.panels(1)
     style.lines(panel, runs, "lr", "test_accuracy", "optimizer", colours, marker="o")
-    panel.set(xscale="log", xlabel="learning rate", ylabel="test accuracy (%)")
+    style.rates(panel, runs["lr"])
+    panel.set_ylabel("test accuracy (%)")
     panel.legend(title=None)
     return figure
 

@@ -29,7 +29,7 @@ from experiments.paper._translation import (
     changed,
     other,
 )
-from experiments.paper.fig1 import LEARNS, cell, learnt
+from experiments.paper.fig1 import LEARNS, cell, learnt, share
 from experiments.spec import Run, Schedule, options
 from experiments.verdict import Claim, Part, Records
 
@@ -72,7 +72,7 @@ _NAMES = {
 }
 
 
-def _named(records: Records) -> Records:
+def named(records: Records) -> Records:
     """The records with the arm's name in the column `arm`."""
     curves = records.curves
     return Records(
@@ -82,21 +82,19 @@ def _named(records: Records) -> Records:
 
 
 def _share(records: Records, name: str) -> pd.Series:
-    """What an arm learns beyond token frequencies, as a share of what Adam with warmup learns."""
-    runs = _named(records).runs
-    return learnt(runs, name) / learnt(runs, WARMUP)
+    return share(named(records).runs, name)
 
 
 def _behind(records: Records, name: str) -> pd.Series:
     """An arm's final training loss minus RAdam's, nats."""
-    runs = _named(records).runs
+    runs = named(records).runs
     return learnt(runs, RADAM) - learnt(runs, name)
 
 
 def _learns(name: str) -> Part:
     return Part(
         f"{name}: final training loss below that of token frequencies alone, nats",
-        lambda records: learnt(_named(records).runs, name),
+        lambda records: learnt(named(records).runs, name),
         above=LEARNS,
     )
 
@@ -146,7 +144,7 @@ CLAIMS = (
 
 def draw(records: Records) -> Figure:
     """Training loss by update: mean over seeds; the arms of Figure 1 as thin lines."""
-    curves = _named(records).curves
+    curves = named(records).curves
     losses = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
     figure, axes = style.panels(2, height=4.0, sharey=True)
     groups = {
@@ -162,7 +160,7 @@ def draw(records: Records) -> Figure:
             hue="arm",
             hue_order=names,
             palette=colours | {n: c for n, c in _translation.COLOURS.items() if n in names},
-            errorbar=lambda values: (values.min(), values.max()),
+            errorbar=style.extremes,
             ax=panel,
         )
         panel.set(title=title, xlabel="update", ylabel="training loss (nats)")
@@ -172,7 +170,7 @@ def draw(records: Records) -> Figure:
 
 def tabulate(records: Records) -> pd.DataFrame:
     """By arm: final training loss and the share learnt, mean and deviation over seeds."""
-    runs = _named(records).runs
+    runs = named(records).runs
     rows = {}
     for name in ARMS:
         chosen = runs[runs["arm"] == name]

@@ -25,7 +25,7 @@ from experiments.paper._translation import (
     arm,
     changed,
 )
-from experiments.paper.fig1 import LEARNS, cell, learnt
+from experiments.paper.fig1 import LEARNS, cell, learnt, share
 from experiments.spec import Run
 from experiments.verdict import Claim, Part, Records
 
@@ -72,8 +72,7 @@ def _behind(records: Records, beta2: float) -> pd.Series:
 
 def _share(records: Records) -> pd.Series:
     """What Adam learns without warmup, as a share of what it learns with one, by seed."""
-    runs = _with(records, SHORT).runs
-    return learnt(runs, VANILLA) / learnt(runs, WARMUP)
+    return share(_with(records, SHORT).runs, VANILLA)
 
 
 WITH_WARMUP = Part(
@@ -131,7 +130,7 @@ def draw(records: Records) -> Figure:
             hue="arm",
             hue_order=ARMS,
             palette={name: COLOURS[name] for name in ARMS},
-            errorbar=lambda values: (values.min(), values.max()),
+            errorbar=style.extremes,
             legend=panel is axes[-1],
             ax=panel,
         )

@@ -17,10 +17,9 @@ from experiments.artifact import Artifact, Deviation
 from experiments.paper._translation import (
     BASES,
     COLOURS,
-    DELAYED_AXES,
-    DEVIATIONS,
     RADAM,
     SEEDS,
+    UNDELAYED,
     VANILLA,
     WARMUP,
     arm,
@@ -108,7 +107,11 @@ CLAIMS = (
 
 
 def draw(records: Records) -> Figure:
-    """A row a place of the norms, a column a depth: what each arm learns, by learning rate."""
+    """A row a place of the norms, a column a depth: what each arm learns, by learning rate.
+
+    The line at zero is what token frequencies alone give, the dotted one from where an arm counts
+    as one that learns.
+    """
     table = by_setting(records).rename_axis(columns="arm").stack().rename("learnt").reset_index()
     depths = sorted(table["layers"].unique())
     figure, axes = style.panels(len(depths), height=2.8, rows=len(NORMS), sharey=True)
@@ -121,13 +124,15 @@ def draw(records: Records) -> Figure:
             hue="arm",
             hue_order=ARMS,
             palette=COLOURS,
-            errorbar=lambda values: (values.min(), values.max()),
+            errorbar=style.extremes,
             marker="o",
             legend=panel is axes[0],
             ax=panel,
         )
-        panel.set(xscale="log", xlabel="learning rate", title=f"{norm}-norm, {depth} layers")
-        panel.set_ylabel("learnt (nats)")
+        style.rates(panel, table["lr"])
+        panel.set(title=f"{norm}-norm, layers: {depth}", ylabel="learnt (nats)")
+        panel.axhline(0, color=style.GREY, linewidth=1)
+        panel.axhline(LEARNS, color=style.GREY, linewidth=1, linestyle=":")
     axes[0].legend(title=None, fontsize="small")
     return figure
 
@@ -138,20 +143,22 @@ def tabulate(records: Records) -> pd.DataFrame:
     return table.map("{:.2f}".format)
 
 
+_SHORT = "a warmup is counted in updates, as rectification is; it fills most of so short a run"
 _GRID = {
     one.axis: one
     for one in (
         Deviation("lr", "0.0003", "a smaller network on a shorter run learns at higher rates"),
         Deviation("layers", "6", "shallower networks train faster"),
         Deviation("epochs", "70,000 updates", "many short runs in the place of a few long ones"),
+        Deviation("LinearWarmup.steps", "4,000", _SHORT),
+        Deviation("averaged", "10", "a short run ends few epochs"),
     )
 }
 
 
 def _deviations(scale: str) -> tuple[Deviation, ...]:
     """Those of Figure 1's runs, but for the grid, and for what here is the same at all scales."""
-    alike = {*DELAYED_AXES, "probes"}
-    shared = {one.axis: one for one in DEVIATIONS[scale] if one.axis not in alike}
+    shared = {one.axis: one for one in UNDELAYED[scale] if one.axis != "probes"}
     return tuple((shared | (_GRID if scale != "paper" else {})).values())
 
 

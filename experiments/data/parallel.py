@@ -321,8 +321,8 @@ def _tatoeba(root: Path) -> dict[str, Split]:
     path = next((one for one in paths if one.exists()), None)
     if path is None:
         raise DataError(
-            f"tatoeba is not in {root}: put the file deu-eng.zip of manythings.org/anki, of "
-            f"2018-05-13, into {paths[0].parent}"
+            f"tatoeba is not in {root}, and cannot be fetched: put deu-eng.zip of "
+            f"https://www.manythings.org/anki/, as it was on 2018-05-13, into {paths[0].parent}"
         )
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -162,7 +162,7 @@ def draw_perplexity(records: Records, arms: Mapping[str, str], lr: float | None)
             hue="optimizer",
             hue_order=list(arms.values()),
             palette=style.colours(arms.values()),
-            errorbar=lambda values: (values.min(), values.max()),
+            errorbar=style.extremes,
             legend=panel is axes[0],
             ax=panel,
         )

@@ -29,7 +29,7 @@ from experiments.verdict import Claim, Part, Records
 def learnt(runs: pd.DataFrame, name: str, keys: list[str] | None = None) -> pd.Series:
     """How far an arm ends below a model that knows only how frequent each token is, nats.
 
-    What counts is the mean training loss in the last epoch; a run that diverged learnt nothing.
+    What counts is the mean training loss over the last epoch; a run that diverged learnt nothing.
 
     Parameters
     ----------
@@ -51,9 +51,14 @@ def _learnt(records: Records, name: str) -> pd.Series:
     return learnt(by_arm(records).runs, name)
 
 
+def share(runs: pd.DataFrame, name: str) -> pd.Series:
+    """What an arm has learnt, as a share of what Adam with warmup has, by seed."""
+    return learnt(runs, name) / learnt(runs, WARMUP)
+
+
 def _share(records: Records, name: str) -> pd.Series:
-    """The same as a share of what Adam with warmup learns."""
-    return _learnt(records, name) / _learnt(records, WARMUP)
+    """The same, from records."""
+    return share(by_arm(records).runs, name)
 
 
 LEARNS = 0.5
@@ -131,7 +136,7 @@ def draw(records: Records) -> Figure:
         hue="arm",
         hue_order=ARMS,
         palette=COLOURS,
-        errorbar=lambda values: (values.min(), values.max()),
+        errorbar=style.extremes,
         ax=panel,
     )
     unigram = float(records.runs["unigram_loss"].mean())

@@ -18,7 +18,6 @@ from experiments.artifact import Artifact, Deviation
 from experiments.paper import _translation
 from experiments.paper._translation import (
     BASES,
-    DELAYED_AXES,
     RADAM,
     WARMUP,
     arm,
@@ -173,9 +172,7 @@ _CHANGED = {
 
 
 def _deviations(scale: str) -> tuple[Deviation, ...]:
-    shared = {
-        one.axis: one for one in _translation.DEVIATIONS[scale] if one.axis not in DELAYED_AXES
-    }
+    shared = {one.axis: one for one in _translation.UNDELAYED[scale]}
     changed = {"cpu": _CHANGED, "paper": {"corpus": _WITHOUT_WMT}}.get(scale, {})
     return tuple((shared | changed).values())
 

@@ -66,6 +66,7 @@ class Translation:
         self.updates_per_epoch: int = self.settings["updates"]
         self.averaged: int = self.settings["averaged"]
         self.languages = self.settings["source"], self.settings["target"]
+        self._check()
         encoded = _encoded(self.settings["corpus"], data_root, self.settings["vocabulary"])
         self.encoding, self.data_sha256 = encoded.encoding, encoded.sha256
         self.splits: dict[str, Pairs] = {}
@@ -82,6 +83,19 @@ class Translation:
     def vocabulary(self) -> int:
         """Entries of the encoding, which may be fewer than were asked for."""
         return int(self.encoding.get_vocab_size())
+
+    def _check(self) -> None:
+        """What would else show only at the test, after the training."""
+        source, target = self.languages
+        if source == target:
+            raise UserError(f"a translation from {source!r} into {target!r} is none; name another")
+        if self.settings["beam"] < 1:
+            raise UserError(f"a beam of {self.settings['beam']} finds nothing; use at least 1")
+        if not 1 <= self.averaged <= self.run.epochs:
+            raise UserError(
+                f"{self.averaged} ends of epochs cannot be averaged in a run of {self.run.epochs}; "
+                "use a number from 1 to that"
+            )
 
     def _kept(self, name: str, sides: dict[str, list[list[int]]]) -> list[int]:
         """Which pairs of a split have a length that is asked for."""
