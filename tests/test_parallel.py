@@ -114,7 +114,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(corpus: Path) -> None:
 
 def test_an_absent_corpus_says_how_to_get_it(tmp_path: Path) -> None:
     refused(tmp_path, "iwslt14 is not in .*experiments data iwslt14` fetches it from the Hugging")
-    with pytest.raises(DataError, match=r"tatoeba is not in .*: put the file deu-eng\.zip of many"):
+    with pytest.raises(DataError, match=r"tatoeba is not in .*: put deu-eng\.zip of https://"):
         parallel.load("tatoeba", tmp_path)
 
 

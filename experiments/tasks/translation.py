@@ -91,9 +91,10 @@ class Translation:
             raise UserError(f"a translation from {source!r} into {target!r} is none; name another")
         if self.settings["beam"] < 1:
             raise UserError(f"a beam of {self.settings['beam']} finds nothing; use at least 1")
-        if not 1 <= self.averaged <= self.run.epochs:
+        epochs = self.run.epochs  # none where nothing is trained, but gradients are measured
+        if self.averaged < 1 or 0 < epochs < self.averaged:
             raise UserError(
-                f"{self.averaged} ends of epochs cannot be averaged in a run of {self.run.epochs}; "
+                f"{self.averaged} ends of epochs cannot be averaged in a run of {epochs}; "
                 "use a number from 1 to that"
             )
 
