@@ -133,7 +133,7 @@ def draw(records: Records) -> Figure:
         panel.set(title=f"{norm}-norm, layers: {depth}", ylabel="learnt (nats)")
         panel.axhline(0, color=style.GREY, linewidth=1)
         panel.axhline(LEARNS, color=style.GREY, linewidth=1, linestyle=":")
-    axes[0].legend(title=None, fontsize="small")
+    axes[0].legend(title=None, fontsize="small", loc="upper left")
     return figure
 
 
