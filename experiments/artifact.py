@@ -218,16 +218,19 @@ def _varied(run: Run, name: str, value: Any) -> Run:
     if name not in known:
         return run
     value = tuple(value) if isinstance(value, list) else value
-    if None not in (value, known[name]) and _kind(value) is not _kind(known[name]):
+    if None not in (value, known[name]) and not _is_like(value, known[name]):
         raise UserError(f"{name}={value!r} is of another kind than {known[name]!r}, which it was")
     try:
         return grid(run, **{name: [value]})[0]
     except ValueError as error:
         raise UserError(str(error)) from error
+    except TypeError as error:
+        raise UserError(f"{name}={value!r} cannot be: {error}") from error
 
 
-def _kind(value: Any) -> type:
-    return float if type(value) is int else type(value)
+def _is_like(value: Any, known: Any) -> bool:
+    """Whether they are of one kind; a whole number may take the place of a fraction."""
+    return type(value) is type(known) or (type(value), type(known)) == (int, float)
 
 
 def _is_radam(run: Run) -> bool:

@@ -15,6 +15,7 @@ import pandas as pd
 from experiments import campaign, report, yours
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.errors import UserError
+from experiments.hold import hold
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Optim, Run
 from experiments.verdict import Verdict, to_json
@@ -94,8 +95,8 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
 
 
 def _heed_changes(runs: Sequence[Run], other: Optim | None, store: Store, again: bool) -> None:
-    """Say where an optimizer of the reader's own is not what it was when its runs were recorded."""
-    from experiments import optimizers
+    """Say where an optimizer of the reader's own is not what its runs were made or begun with."""
+    from experiments import engine, optimizers
 
     if other is None:
         if again:
@@ -108,14 +109,20 @@ def _heed_changes(runs: Sequence[Run], other: Optim | None, store: Store, again:
         for line in store.provenance(own.values())
         if line.get("optimizer_sources", now) != now
     ]
+    begun = {run.id: store.checkpoint(run.id) for run in own.values()}
+    stale = [
+        one for one, path in begun.items() if path.exists() and engine.begun_with(path)[-1:] != now
+    ]
     if again:
         store.forget(changed)
-        for run in own.values():
-            store.checkpoint(run.id).unlink(missing_ok=True)
-    elif changed:
+        for one in stale:
+            with hold(store.lock(one)) as ours:
+                if ours:  # else another campaign is at it
+                    begun[one].unlink(missing_ok=True)
+    elif changed or stale:
         print(
-            f"{other.name} is not what it was when {len(changed)} of its runs were recorded, and "
-            "they are not run again; with --again they are",
+            f"{other.name} is not what it was when {len(changed)} of its runs were recorded and "
+            f"{len(stale)} begun, and they are not run again; with --again they are",
             file=sys.stderr,
         )
 

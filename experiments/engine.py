@@ -472,6 +472,11 @@ def progress(path: Path) -> tuple[int, int]:
     return state["epoch"], state["batch"]
 
 
+def begun_with(path: Path) -> list[str]:
+    """The sources of the optimizers that a checkpoint's run had, one after the other."""
+    return list(_read_checkpoint(path).get("sources", []))
+
+
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

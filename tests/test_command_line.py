@@ -1,5 +1,6 @@
 """The command line: what every command says, and how it refuses."""
 
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -12,14 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments import command_line, engine, launch, optimizers, report
 from experiments.__main__ import main
 from experiments.artifact import Artifact, artifacts, find
 from experiments.data import text
 from experiments.data.parallel import Parallel
+from experiments.hold import hold
 from experiments.record import Result, Store
-from experiments.spec import SCALES, Run
+from experiments.spec import SCALES, Optim, Run
 
 REPOSITORY = Path(__file__).parent.parent
 Sentence = Callable[..., str]
@@ -105,7 +108,7 @@ def test_an_optimizer_that_was_changed_is_told_of_and_run_anew_where_that_is_ask
         told, errors = capsys.readouterr()
         return told.partition(" (")[0], errors.partition("\n")[0]
 
-    warning = "changing:Mine is not what it was when 1 of its runs were recorded, and they are not"
+    warning = "changing:Mine is not what it was when 1 of its runs were recorded and 0 begun, and"
     assert run("pass")[0] == "2 runs done now"
     assert run("pass") == ("0 runs done now", "")
     told, errors = run("lr = 0.5")
@@ -121,6 +124,30 @@ def test_an_optimizer_that_was_changed_is_told_of_and_run_anew_where_that_is_ask
     assert new["optimizer_sources"] == [f"changing (no version), changing {digest}"]
     assert run("lr = 0.5") == ("0 runs done now", "")
     assert run("lr = 0.5", "--again")[0] == "0 runs done now"
+
+
+def test_what_was_begun_with_the_present_optimizer_goes_on_and_what_with_an_older_one_does_not(
+    tiny: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Optim("torch.optim:SGD", lr=0.1)
+    run, store = dataclasses.replace(tiny, optim=other), Store(tmp_path)
+    path = store.checkpoint(run.id)
+    path.parent.mkdir()
+
+    def begun_with(*sources: str) -> None:
+        torch.save({"sources": list(sources)}, path)
+
+    begun_with("an older one", *optimizers.sources(other))
+    command_line._heed_changes([run], other, store, again=True)
+    assert path.exists()
+    begun_with("an older one")
+    command_line._heed_changes([run], other, store, again=False)
+    assert "when 0 of its runs were recorded and 1 begun" in capsys.readouterr().err
+    with hold(store.lock(run.id)):  # as another campaign does
+        command_line._heed_changes([run], other, store, again=True)
+        assert path.exists()
+    command_line._heed_changes([run], other, store, again=True)
+    assert not path.exists()
 
 
 def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_path: Path) -> None:
@@ -322,6 +349,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
             "fig6 has no setting 'deep'; it has: augment, batch_size, ",
         ),
         (["run", "fig4", "--set", "layers=two"], "layers='two' is of another kind than 2, which"),
+        (["run", "fig6", "--set", "clip=abc"], "clip='abc' cannot be: must be real number"),
+        (["run", "fig6", "--set", "depth=8.5"], "depth=8.5 is of another kind than 8, which it"),
+        (["run", "fig4", "--set", "dropout=true"], "dropout=True is of another kind than 0.1, "),
         (["run", "fig4", "--set", "precision=int8"], "precision='int8' is not known; use"),
         (["run", "fig6", "--again"], "--again belongs to an --optimizer; name that too"),
         (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),
