@@ -122,7 +122,7 @@ def _heed_changes(runs: Sequence[Run], other: Optim | None, store: Store, again:
     elif changed or stale:
         print(
             f"{other.name} is not what it was when {len(changed)} of its runs were recorded and "
-            f"{len(stale)} begun, and they are not run again; with --again they are",
+            f"{len(stale)} begun, and they stay as they are; with --again they start anew",
             file=sys.stderr,
         )
 

@@ -118,11 +118,11 @@ def extremes(values: pd.Series) -> tuple[float, float]:
 
 
 def rates(panel: Axes, values: Iterable[float]) -> None:
-    """Learning rates along the bottom, on a logarithmic scale, each that there is named."""
+    """Learning rates along the bottom, on a logarithmic scale, each of them named."""
     found = sorted(set(values))
     panel.set(xscale="log", xlabel="learning rate")
     panel.set_xticks(found, [f"{rate:g}" for rate in found])
-    panel.minorticks_off()
+    panel.xaxis.minorticks_off()
 
 
 def lines(

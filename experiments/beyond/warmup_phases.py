@@ -143,17 +143,17 @@ def tabulate(records: Records) -> pd.DataFrame:
     return table.map("{:.2f}".format)
 
 
-_SHORT = "a warmup is counted in updates, as rectification is; it fills most of so short a run"
 _GRID = {
     one.axis: one
     for one in (
         Deviation("lr", "0.0003", "a smaller network on a shorter run learns at higher rates"),
         Deviation("layers", "6", "shallower networks train faster"),
         Deviation("epochs", "70,000 updates", "many short runs in the place of a few long ones"),
-        Deviation("LinearWarmup.steps", "4,000", _SHORT),
+        Deviation("LinearWarmup.steps", "4,000", "a warmup is counted in updates, as rectification "
+                  "is; it fills most of so short a run"),
         Deviation("averaged", "10", "a short run ends few epochs"),
     )
-}
+}  # fmt: skip
 
 
 def _deviations(scale: str) -> tuple[Deviation, ...]:
