@@ -15,7 +15,6 @@ import pandas as pd
 from experiments import campaign, report, yours
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.errors import UserError
-from experiments.hold import hold
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Optim, Run
 from experiments.verdict import Verdict, to_json
@@ -116,9 +115,7 @@ def _heed_changes(runs: Sequence[Run], other: Optim | None, store: Store, again:
     if again:
         store.forget(changed)
         for one in stale:
-            with hold(store.lock(one)) as ours:
-                if ours:  # else another campaign is at it
-                    begun[one].unlink(missing_ok=True)
+            store.drop_checkpoint(one)
     elif changed or stale:
         print(
             f"{other.name} is not what it was when {len(changed)} of its runs were recorded and "

@@ -88,7 +88,7 @@ def merge(ours: Store, theirs: Store) -> Merged:
                 _take_checkpoint(ours, theirs, path.stem, merged)
         for path in ours.root.glob(".checkpoints/*.pt"):
             if path.stem in settled:
-                _drop_checkpoint(ours, path.stem)
+                ours.drop_checkpoint(path.stem)  # it has ended elsewhere
     return merged
 
 
@@ -149,10 +149,3 @@ def _take_checkpoint(ours: Store, theirs: Store, run_id: str, merged: Merged) ->
                 shutil.copyfile(there, new)
                 new.replace(here)
             merged.checkpoints.append(run_id)
-
-
-def _drop_checkpoint(ours: Store, run_id: str) -> None:
-    """What was begun here has ended elsewhere."""
-    with hold(ours.lock(run_id)) as held:
-        if held:
-            ours.checkpoint(run_id).unlink(missing_ok=True)

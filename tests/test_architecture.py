@@ -17,7 +17,7 @@ ARROWS = {
     "radam_core": "torch numpy radam_core",
     "experiments.errors": "",
     "experiments.spec": "",
-    "experiments.record": "pandas filelock spec errors",
+    "experiments.record": "pandas filelock spec errors hold",
     "experiments.verdict": "pandas scipy",
     "experiments.style": "pandas matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
@@ -70,6 +70,7 @@ WITHOUT_TORCH = (
     "yours",
     "ledger",
     "checks",
+    "hold",
 )
 
 
