@@ -80,8 +80,7 @@ class Artifact:
         UserError
             If the artifact cannot be run at that scale, or at any.
         """
-        if scale not in SCALES:
-            raise UserError(f"there is no scale {scale!r}; the scales are {', '.join(SCALES)}")
+        check_scale(scale)
         if not self.runs:
             raise UserError(
                 f"{self.id} is not built yet; `python -m experiments list` says what is"
@@ -252,6 +251,18 @@ def artifacts() -> dict[str, Artifact]:
         loaded = [importlib.import_module(f"{package}.{name}").ARTIFACT for name in modules]
         found += sorted(loaded, key=lambda artifact: artifact.order)
     return {artifact.id: artifact for artifact in found}
+
+
+def check_scale(scale: str) -> None:
+    """Refuse what is no scale.
+
+    Raises
+    ------
+    UserError
+        If it is none of `SCALES`.
+    """
+    if scale not in SCALES:
+        raise UserError(f"there is no scale {scale!r}; the scales are {', '.join(SCALES)}")
 
 
 def find(name: str) -> Artifact:

@@ -21,6 +21,7 @@ from experiments.verdict import MIN_SEEDS
 RESERVE = 20.0
 """Seconds that a campaign keeps of its time, to stop in good order."""
 UNITS = {"s": 1, "m": 60, "h": 3600}
+YEAR = 365 * 24 * 3600.0
 
 
 def in_order(studies: Sequence[Sequence[Run]]) -> list[Run]:
@@ -54,8 +55,8 @@ def seconds(text: str) -> float:
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
     total = sum(float(number) * UNITS[unit] for number, unit in parts)
-    if "".join(map("".join, parts)) != text or not total:
-        raise UserError(f"{text!r} is no time; give one such as 90s, 9m or 1h30m")
+    if "".join(map("".join, parts)) != text or not 0 < total <= YEAR:
+        raise UserError(f"{text!r} is no time of up to a year; give one such as 90s, 9m or 1h30m")
     return total
 
 

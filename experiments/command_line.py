@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiments import campaign, report, yours
-from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
+from experiments.artifact import Artifact, artifacts, best_scale, check_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Optim, Run
@@ -85,6 +85,8 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
     def tell(ended: launch.Campaign) -> None:
         left = list(ended.left.values())
         print(report.campaign(ended.done, left, len(ended.meanwhile), len(runs), store.root))
+        if budget and left and not ended.done:
+            print("no run ended in that time; where the same command gets no further, give it more")
 
     try:
         tell(launch.launch(runs, places, jobs, budget=budget, launcher=launcher))
@@ -161,6 +163,13 @@ def _launcher(arguments: argparse.Namespace) -> Slurm | None:
     return Slurm(tuple(arguments.slurm))
 
 
+def _read(results: Path) -> Store:
+    """The records of a folder, from which a command only reads."""
+    if not results.is_dir():
+        print(f"there is no folder {results} yet, and so no record", file=sys.stderr)
+    return Store(results)
+
+
 def counts(artifact: Artifact, store: Store) -> dict[str, dict[str, int]]:
     """For each scale, how many runs are planned, recorded, and begun: with a checkpoint."""
     found = {}
@@ -185,8 +194,9 @@ def _counted(at: Mapping[str, int]) -> str:
 
 def status(arguments: argparse.Namespace) -> None:
     """What is planned, what is recorded and what is begun."""
-    store = Store(arguments.results)
-    chosen = {name: find(name) for name in arguments.artifact or artifacts()}
+    check_scale(arguments.scale)
+    store = _read(arguments.results)
+    chosen = {name: _chosen(name, arguments) for name in arguments.artifact or artifacts()}
     if arguments.estimate:
         _estimate(chosen, arguments.scale, store, arguments.json)
         return
@@ -203,8 +213,6 @@ def status(arguments: argparse.Namespace) -> None:
 
 def _estimate(chosen: Mapping[str, Artifact], scale: str, store: Store, as_json: bool) -> None:
     """How many runs are outstanding at a scale, and for how many hours, artifact by artifact."""
-    if scale not in SCALES:
-        raise UserError(f"there is no scale {scale!r}; the scales are {', '.join(SCALES)}")
     studies = {
         name: artifact.runs[scale] for name, artifact in chosen.items() if scale in artifact.runs
     }
@@ -248,7 +256,7 @@ def rehearse(arguments: argparse.Namespace) -> None:
     names = arguments.artifact or [
         name for name, artifact in artifacts().items() if arguments.scale in artifact.runs
     ]
-    studies = {name: _varied(name, arguments).at(arguments.scale) for name in names}
+    studies = {name: _chosen(name, arguments).at(arguments.scale) for name in names}
     planned = list(dict.fromkeys(run for runs in studies.values() for run in runs))
 
     def tell(one: rehearsal.Rehearsed) -> None:
@@ -276,8 +284,14 @@ def merge(arguments: argparse.Namespace) -> None:
     """Take over the records and checkpoints of other results folders."""
     from experiments.merge import merge
 
+    failed = []
     for folder in arguments.folder:
-        print(f"{folder}: {merge(Store(arguments.results), Store(folder))}")
+        try:
+            print(f"{folder}: {merge(Store(arguments.results), Store(folder))}")
+        except UserError as error:  # the others come over all the same
+            failed.append(str(error))
+    if failed:
+        raise UserError("; ".join(failed))
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -320,7 +334,7 @@ def _print_estimates(verdict: Verdict) -> None:
 
 def show_verdicts(arguments: argparse.Namespace) -> None:
     """The verdict on every claim."""
-    found = verdicts(Store(arguments.results))
+    found = verdicts(_read(arguments.results))
     if arguments.write is not None:
         report.refresh(arguments.write, found)
     elif arguments.json:
@@ -363,6 +377,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m experiments", description="Rerun the paper.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     default = Path(os.environ.get(DATA) or REPOSITORY / "data")
+    listed = "a figure, table or study; `list` names them"
 
     def command(name: str, action: object) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=action.__doc__, description=action.__doc__)
@@ -371,7 +386,7 @@ def parser() -> argparse.ArgumentParser:
 
     def option(sub: argparse.ArgumentParser, *names: str) -> None:
         if "results" in names:
-            words = "folder of the records"
+            words = "folder of the records (default: the project's own, experiments/results)"
             sub.add_argument("--results", type=Path, default=ROOT, metavar="DIR", help=words)
         if "data" in names:
             words = f"folder of the data sets (default: ${DATA}, or data/)"
@@ -391,8 +406,9 @@ def parser() -> argparse.ArgumentParser:
 
     command("list", list_artifacts)
     sub = command("run", run)
-    sub.add_argument("artifact", nargs="+")
-    sub.add_argument("--scale", default="smoke", help=f"one of {', '.join(SCALES)}")
+    sub.add_argument("artifact", nargs="+", help=listed)
+    words = f"one of {', '.join(SCALES)} (default: smoke)"
+    sub.add_argument("--scale", default="smoke", help=words)
     words = "runs side by side (default: 1, with Slurm all)"
     sub.add_argument("--jobs", type=int, metavar="N", help=words)
     sub.add_argument("--launcher", default="local", help="local (the default) or slurm")
@@ -406,21 +422,23 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--tensorboard", type=Path, metavar="DIR", help=words)
     option(sub, "set", "optimizer", "device", "results", "data")
     sub = command("status", status)
-    sub.add_argument("artifact", nargs="*", help="default: all")
+    sub.add_argument("artifact", nargs="*", help=f"{listed} (default: all)")
     words = "hours left, from the runs that are recorded of each kind of device"
     sub.add_argument("--estimate", action="store_true", help=words)
     sub.add_argument("--scale", default="paper", help="of the estimate (default: paper)")
-    option(sub, "json", "results")
+    option(sub, "set", "optimizer", "json", "results")
     sub = command("rehearse", rehearse)
-    sub.add_argument("artifact", nargs="*")
-    sub.add_argument("--scale", default="paper", help="default: paper")
+    sub.add_argument("artifact", nargs="*", help=f"{listed} (default: all that have the scale)")
+    words = f"one of {', '.join(SCALES)} (default: paper)"
+    sub.add_argument("--scale", default="paper", help=words)
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
-    option(sub, "set", "device", "data")
+    option(sub, "set", "optimizer", "device", "data")
     sub = command("merge", merge)
-    sub.add_argument("folder", nargs="+", type=Path, metavar="DIR")
+    words = "a results folder, as --results names it elsewhere"
+    sub.add_argument("folder", nargs="+", type=Path, metavar="DIR", help=words)
     option(sub, "results")
     sub = command("show", show)
-    sub.add_argument("artifact")
+    sub.add_argument("artifact", help=listed)
     sub.add_argument("--scale", help="default: the largest with records")
     sub.add_argument("--out", type=Path, metavar="FILE", help="where the figure goes")
     option(sub, "set", "optimizer", "results")
@@ -428,10 +446,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--write", type=Path, metavar="FILE", help="into a document's marked table")
     option(sub, "json", "results")
     sub = command("data", get_data)
-    sub.add_argument("name")
+    sub.add_argument("name", help="cifar10, digits ...; any other word lists all")
     option(sub, "data")
     sub = command("bench", bench)
-    sub.add_argument("name")
+    sub.add_argument("name", help="step, train ...; any other word lists all")
     sub.add_argument("--record", action="store_true", help="keep the table among the results")
     option(sub, "device", "results")
     return top

@@ -111,6 +111,8 @@ def execute(
         If the data is not there, or is not what it should be.
     """
     began = time.monotonic()
+    if run.optim is not None and min(run.epochs, run.batch_size) < 1:
+        raise UserError(f"{run} trains, and so needs epochs and a batch size of at least 1")
     where = find_device(device)
     clock = Clock()
     with settings(where):
@@ -207,8 +209,8 @@ class _Training:
         report: Report,
         watch: Callable[[tasks.Point], None],
     ) -> None:
-        if run.optim is None or run.epochs < 1 or run.batch_size < 1:
-            raise UserError(f"{run} trains, and so needs an optimizer, epochs and a batch size")
+        if run.optim is None:
+            raise UserError(f"{run} trains, and so needs an optimizer")
         self.run, self.task, self.device, self.clock = run, task, device, clock
         self.saving, self.window, self.report, self.watch = saving, window, report, watch
         self.compiled = compiled

@@ -7,7 +7,9 @@ different values for the same run: then each keeps its own, and that is said.
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +18,15 @@ import pandas as pd
 from experiments.errors import UserError
 from experiments.hold import hold
 from experiments.record import SETTLED, TABLES, Store, as_line
+from experiments.spec import Run, names
+
+NAMED = 3
+"""So many of the runs that differ are named."""
 
 
 @dataclass
 class Merged:
-    """What a merge did: ids of runs.
+    """What a merge did: ids of runs, and the runs themselves where they are to be named.
 
     Attributes
     ----------
@@ -39,7 +45,7 @@ class Merged:
     new: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
-    differing: list[str] = field(default_factory=list)
+    differing: list[Run] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
 
@@ -52,12 +58,20 @@ class Merged:
             text += f", {len(self.settled)} take the place of runs that ran out of memory here"
         if self.differing:
             text += (
-                f"; {len(self.differing)} runs have other values there, and ours stay: "
-                f"{', '.join(sorted(self.differing))}"
+                f"; {len(self.differing)} "
+                f"{'run has' if len(self.differing) == 1 else 'runs have'} other values there, and "
+                f"ours stay: {_named(self.differing)}"
             )
         if self.held:
             text += f"; at work here, so that no checkpoint came over: {', '.join(self.held)}"
         return text
+
+
+def _named(runs: Sequence[Run]) -> str:
+    """The first of them, and how many more there are."""
+    found = list(names(runs).values())
+    more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
+    return "; ".join(found[:NAMED] + more)
 
 
 def merge(ours: Store, theirs: Store) -> Merged:
@@ -104,7 +118,10 @@ def _take_records(ours: Store, theirs: Store, task: str, merged: Merged) -> None
             old = before.get(run_id)
             equal = [of.get(run_id) for of in values] == [of.get(run_id) for of in values_before]
             fate = _fate(line, old, equal)
-            getattr(merged, fate).append(run_id)
+            if fate == "differing":
+                merged.differing.append(Run.from_json(json.dumps(line["spec"])))
+            else:
+                getattr(merged, fate).append(run_id)
             either = fate == "same" and equal  # which of the two must not depend on who takes
             if fate in ("new", "settled") or (either and as_line(line) < as_line(old or {})):
                 chosen.append(run_id)

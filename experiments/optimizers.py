@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, AdamW, Optimizer, RMSprop
 
 from experiments.errors import UserError
+from experiments.machine import named
 from experiments.radam_variants import CountedRAdam, KahanRAdam, RAdamFirst, RoundedMomentsRAdam
 from experiments.spec import Optim, Run
 from radam_core import RAdam, factors, schedules
@@ -72,11 +74,21 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
         lr = torch.tensor(lr, device=parameters[0].device)
         arguments |= CAPTURABLE[optim.name]
     try:
-        optimizer = constructor(parameters, lr=lr, **arguments)
-    except (TypeError, ValueError) as error:
+        inspect.signature(constructor).bind(parameters, lr=lr, **arguments)
+    except TypeError as error:
         raise UserError(f"{optim.name} refuses its arguments: {error}") from error
-    for group in optimizer.param_groups:
-        group["initial_lr"] = optim.lr  # a schedule multiplies numbers, on the host
+    try:
+        optimizer = constructor(parameters, lr=lr, **arguments)
+    except ValueError as error:
+        raise UserError(f"{optim.name} refuses its arguments: {error}") from error
+    except Exception as error:
+        if not is_from_elsewhere(optim):
+            raise
+        failed = UserError(f"{optim.name} cannot be built: {named(error)}")
+        failed.add_note(traceback.format_exc())  # for its author
+        raise failed from error
+    for group in optimizer.param_groups:  # a schedule multiplies numbers, on the host
+        group["initial_lr"] = optim.lr if capturable else float(group["lr"])
     return optimizer
 
 

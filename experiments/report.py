@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiments.errors import UserError
 from experiments.record import OUT_OF_MEMORY, Result, write_atomically
-from experiments.verdict import Estimate, Verdict
+from experiments.verdict import Estimate, Verdict, interval
 
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
 MARKS = {
@@ -112,9 +112,24 @@ def with_interval(estimate: Estimate) -> str:
     """Such as "0.84 [0.51, 1.17]"; the number alone where it has no interval."""
     if not estimate.n:
         return "no record"
-    if not math.isfinite(estimate.low) or is_exact(estimate):
+    if is_exact(estimate):
         return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+    return _spanned(estimate.value, estimate.low, estimate.high)
+
+
+def mean(values: pd.Series, least: float = -math.inf) -> str:
+    """The mean over seeds, likewise; what cannot be below `least` has its interval cut off there.
+
+    For numbers that no claim is about.
+    """
+    low, high = interval(values)
+    return _spanned(float(values.mean()), max(low, least) if len(values) > 1 else low, high)
+
+
+def _spanned(value: float, low: float, high: float) -> str:
+    if not math.isfinite(low):
+        return number(value)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def is_exact(estimate: Estimate) -> bool:

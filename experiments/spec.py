@@ -48,7 +48,7 @@ class Optim:
     Raises
     ------
     ValueError
-        If `lr` or `weight_decay` is negative, infinite or NaN.
+        If `lr` or `weight_decay` is no number, negative, infinite or NaN.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Optim:
     def __post_init__(self) -> None:
         for field in ("lr", "weight_decay"):
             value = getattr(self, field)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{field}={value} is not a finite number >= 0; give one")
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+                raise ValueError(f"{field}={value!r} is not a finite number >= 0; give one")
             object.__setattr__(self, field, float(value))  # 1 and 1.0 are one id
 
 

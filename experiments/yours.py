@@ -55,8 +55,9 @@ def _arguments(text: str) -> dict[str, Any]:
         given = json.loads(text)
         if not isinstance(given, dict):
             raise ValueError("it is no object")
-        if any(isinstance(value, dict) for value in given.values()):
-            raise ValueError("an argument is an object itself")
+        for key, value in given.items():
+            if isinstance(value, dict):
+                raise ValueError(f"{key} is an object itself")
     except ValueError as error:
         raise UserError(
             f"--optimizer-args {text} cannot be used ({error}); give one JSON object in quotes, "

@@ -34,7 +34,7 @@ ARROWS = {
     "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy scipy PIL "
     "spec errors data tasks radam_core",
     "experiments.radam_variants": "torch radam_core",
-    "experiments.optimizers": "torch spec errors radam_variants radam_core",
+    "experiments.optimizers": "torch spec errors machine radam_variants radam_core",
     "experiments.machine": "torch errors record",
     "experiments.group": "torch spec errors",
     "experiments.replay": "torch",
@@ -44,7 +44,7 @@ ARROWS = {
     "experiments.hold": "filelock errors",
     "experiments.campaign": "spec errors record verdict",
     "experiments.rehearsal": "spec errors campaign engine",
-    "experiments.merge": "pandas errors hold record engine",
+    "experiments.merge": "pandas spec errors hold record engine",
     "experiments.progress": "tqdm spec errors",
     "experiments.tensorboard": "torch spec errors tasks",
     "experiments.launch": "torch spec errors record machine campaign engine group hold progress "

@@ -46,9 +46,11 @@ def test_a_time_has_units(text: str, expected: float) -> None:
     assert seconds(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "9", "m", "9 m", "-9m", "9d", "0s", "nine", "1h30"])
+@pytest.mark.parametrize("text", ["", "9", "m", "9 m", "-9m", "9d", "0s", "nine", "1h30", "99999h"])
 def test_what_is_no_time_is_a_sentence(text: str) -> None:
-    with pytest.raises(UserError, match="is no time; give one such as 90s, 9m or 1h30m"):
+    with pytest.raises(
+        UserError, match="is no time of up to a year; give one such as 90s, 9m or 1h30m"
+    ):
         seconds(text)
 
 

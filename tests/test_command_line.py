@@ -274,6 +274,22 @@ def test_a_study_runs_with_another_setting_beside_its_own(
     assert {(run.setting("held_out_tokens"), run.setting("layers")) for run in runs} == {(1000, 3)}
 
 
+def test_status_counts_the_runs_of_an_optimizer_of_ones_own_and_of_other_settings(
+    say: Sentence, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ("fig6", "--json", "--results", tmp_path / "none")
+    planned = json.loads(say("status", *there))["fig6"]["smoke"]["planned"]
+    mine = ("--optimizer", "torch.optim:NAdam")
+    assert json.loads(say("status", *there, *mine))["fig6"]["smoke"]["planned"] == planned * 4 / 3
+    whole = ("fig6", "--json", "--scale", "cpu")
+    assert json.loads(say("status", *whole))["fig6"]["cpu"]["recorded"] > 0
+    assert json.loads(say("status", *whole, "--set", "depth=14"))["fig6"]["cpu"]["recorded"] == 0
+    main(["status", *map(str, there)])
+    assert (
+        capsys.readouterr().err == f"there is no folder {tmp_path / 'none'} yet, and so no record\n"
+    )
+
+
 def test_a_rehearsal_says_what_cannot_run_here(
     say: Sentence, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -327,10 +343,11 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "fig8", "--device", "toaster"], "there is no device 'toaster' here; use"),
         (["run", "fig8", "--jobs", "0"], "--jobs 0 starts no process; give 1 or more"),
         (["run", "fig8", "--jobs", "-3"], "--jobs -3 starts no process; give 1 or more"),
-        (["run", "fig8", "--time-budget", "9"], "'9' is no time; give one such as 90s, 9m or"),
+        (["run", "fig8", "--time-budget", "9"], "'9' is no time of up to a year; give one such as"),
         (["run", "fig8", "--launcher", "pbs"], "there is no launcher 'pbs'; use local or slurm"),
         (["run", "fig8", "--slurm", "time=5"], "--slurm gives options to --launcher slurm; name"),
-        (["status", "--estimate", "--scale", "huge"], "there is no scale 'huge'; the scales are"),
+        (["status", "--scale", "huge"], "there is no scale 'huge'; the scales are"),
+        (["status", "fig8", "--optimizer", "a:B"], "fig8 takes no other optimizer; these do"),
         (["run", "fig6", "--scale", "cpu"], "python -m experiments data cifar10"),
         (["show", "fig99"], "there is no artifact 'fig99'"),
         (["show", "fig8", "--scale", "huge"], "there is no scale 'huge'"),

@@ -369,9 +369,12 @@ def test_an_unknown_device_is_a_sentence(tiny: Run, device: str) -> None:
         ({"schedule": (Schedule("Schedule"),)}, "has no factor 'Schedule'"),
         ({"schedule": (Schedule("LinearWarmup", options(step=3)),)}, "LinearWarmup refuses"),
         ({"schedule": (Schedule("LinearWarmup", options(steps=0)),)}, "LinearWarmup refuses"),
-        ({"optim": None}, "needs an optimizer, epochs and a batch size"),
-        ({"epochs": 0}, "needs an optimizer, epochs and a batch size"),
+        ({"optim": None}, "trains, and so needs an optimizer"),
+        ({"epochs": 0}, "needs epochs and a batch size of at least 1"),
+        ({"batch_size": 0}, "needs epochs and a batch size of at least 1"),
         ({"settings": options(depth=8, train_images=9_999, validation_images=1)}, "ask for fewer"),
+        ({"settings": options(depth=8, train_images=9, validation_images=0)}, "at least one of"),
+        ({"settings": options(depth=8, train_images=0, validation_images=9)}, "at least one of"),
     ],
 )
 def test_what_does_not_exist_is_a_sentence(

@@ -108,9 +108,9 @@ def test_of_two_different_values_ours_stays_and_that_is_said(
     there.add(other, "cpu")
     before = here.table([A])
     assert main(["merge", str(there.root), "--results", str(here.root)]) == 0
-    assert f"1 runs have other values there, and ours stay: {A.id}\n" in capsys.readouterr().out
+    assert f"1 run has other values there, and ours stay: {A}\n" in capsys.readouterr().out
     assert here.table([A]).equals(before)
-    assert merge(there, here).differing == [A.id]  # each keeps its own
+    assert merge(there, here).differing == [A]  # each keeps its own
 
 
 def test_a_run_that_had_no_memory_gives_way_to_one_that_had(stores: tuple[Store, Store]) -> None:
@@ -153,6 +153,16 @@ def test_a_folder_of_something_else_is_a_sentence(
     (tmp_path / "empty").mkdir()
     said = sentence("merge", tmp_path / folder, "--results", stores[0].root)
     assert "holds neither records nor checkpoints; name a results folder" in said
+
+
+def test_a_bad_folder_keeps_no_other_away(
+    stores: tuple[Store, Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = stores
+    folders = [str(tmp_path / "none"), str(there.root)]
+    assert main(["merge", *folders, "--results", str(here.root)]) == 2
+    assert "none holds neither records nor checkpoints" in capsys.readouterr().err
+    assert here.recorded([A, B, BOTH, OTHER]) == {A.id, B.id, BOTH.id, OTHER.id}
 
 
 # Checkpoints

@@ -186,12 +186,27 @@ class Searching(Descent):
         closure()
 """
 
+BROKEN_INSIDE = """
+import torch
+
+
+class Slip(torch.optim.Optimizer):
+    def __init__(self, params, lr, weight_decay=0):
+        super().__init__(params, {"lr": lr + [1]})
+
+
+class Kernel(torch.optim.Optimizer):
+    def __init__(self, params, lr, weight_decay=0):
+        raise RuntimeError("no kernel")
+"""
+
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module of the reader's own."""
     (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
     (tmp_path / "broken.py").write_text("raise RuntimeError('no licence')")
+    (tmp_path / "broken_inside.py").write_text(BROKEN_INSIDE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "elsewhere", raising=False)
     return "elsewhere"
@@ -239,11 +254,15 @@ def test_a_schedule_multiplies_the_rate_that_an_optimizer_gives_itself(elsewhere
         ),
         (Optim("elsewhere:Descent", LR, 0, options(b=1)), "refuses its arguments: .*argument 'b'"),
         (Optim("torch.optim:NAdam", LR, 0, options(eps=-1)), "refuses its arguments: Invalid eps"),
+        (Optim("broken_inside:Slip", LR), "^broken_inside:Slip cannot be built: TypeError: .*\\+"),
+        (Optim("broken_inside:Kernel", LR), "Kernel cannot be built: RuntimeError: no kernel"),
     ],
 )
 def test_what_cannot_be_had_is_a_sentence(elsewhere: str, optim: Optim, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
         optimizers.check(optim)
+    notes = "".join(getattr(caught.value, "__notes__", ()))
+    assert ("broken_inside.py" in notes) == ("cannot be built" in sentence)  # its author sees where
 
 
 # What the command line asks for
@@ -267,10 +286,11 @@ def test_a_name_of_another_form_is_a_sentence(name: str) -> None:
     [
         ("betas=0.9", r"cannot be used \(Expecting value.*give one JSON object in quotes"),
         ("[1]", "it is no object"),
-        ('{"a": {"b": 1}}', "an argument is an object itself"),
+        ('{"a": {"b": 1}}', "a is an object itself"),
         ('{"lr": 0.1}', "gives lr, which the learning-rate grid sets; leave it out"),
         ('{"weight_decay": -1}', "weight_decay=-1 is not a finite number >= 0"),
-        ('{"weight_decay": "much"}', "--optimizer-args: "),
+        ('{"weight_decay": "much"}', "--optimizer-args: weight_decay='much' is not a finite numb"),
+        ('{"weight_decay": null}', "--optimizer-args: weight_decay=None is not a finite number"),
     ],
 )
 def test_arguments_that_are_none_are_a_sentence(arguments: str, sentence: str) -> None:

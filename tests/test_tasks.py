@@ -309,7 +309,7 @@ def test_resnet_20_has_the_known_number_of_parameters() -> None:
 
 @pytest.mark.parametrize("depth", [-4, 0, 2, 7, 9, 18, 19, 21])
 def test_a_depth_that_is_no_depth_is_refused(depth: int) -> None:
-    with pytest.raises(ValueError, match=rf"depth={depth} is not 6 n \+ 2; use 8, 14, 20"):
+    with pytest.raises(UserError, match=rf"depth={depth} is not 6 n \+ 2; use 8, 14, 20"):
         ResNet(depth)
 
 
@@ -344,7 +344,7 @@ def test_the_stem_of_a_resnet_18(stem: str, left: int) -> None:
 
 
 def test_a_stem_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="stem='5x5' is not known; use 7x7, 3x3, 3x3/2"):
+    with pytest.raises(UserError, match="stem='5x5' is not known; use 7x7, 3x3, 3x3/2"):
         ResNet18(stem="5x5")
 
 

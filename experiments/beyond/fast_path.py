@@ -81,6 +81,12 @@ def gain(records: Records) -> pd.Series:
     return (fast - plain).groupby("seed").mean()
 
 
+def leads(records: Records) -> pd.DataFrame:
+    """RAdam's test accuracy minus Adam's, in points, by seed and precision; no claim is on it."""
+    values = counted(records.runs).set_index(["optimizer", "seed", "precision"])["test_accuracy"]
+    return (values[RADAM.name] - values[ADAM.name]).unstack("precision")
+
+
 def _excess(records: Records) -> pd.Series:
     """By how many percent the last epoch's training loss is higher in bfloat16, likewise."""
     plain, fast = _metric(records, "train_loss")

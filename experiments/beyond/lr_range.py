@@ -28,7 +28,7 @@ from experiments.paper._classifiers import (
     with_best_epoch,
 )
 from experiments.spec import SCALES, grid
-from experiments.verdict import Claim, Part, Records, interval
+from experiments.verdict import Claim, Part, Records
 
 WIDE = (3.0, 1.0, 0.3, *LEARNING_RATES, 0.001, 0.0003)
 RATES = {"smoke": (0.3, *LEARNING_RATES, 0.001), "cpu": WIDE, "paper": WIDE}
@@ -121,7 +121,7 @@ def tabulate(records: Records) -> pd.DataFrame:
     """By optimizer: the best learning rate, the accuracy there, and the range, in decades.
 
     The best learning rate is chosen on validation. The range is the mean over the seeds, with its
-    95 % interval where there are two seeds or more.
+    95 % interval where there are two seeds or more, cut off at 0.
     """
     runs = with_best_epoch(records)
     rows = {}
@@ -129,13 +129,11 @@ def tabulate(records: Records) -> pd.DataFrame:
         rate = best_lr(runs, arm)
         at_best = runs[(runs["optimizer"] == arm) & (runs["lr"] == rate)]
         widths = width(records, arm)
-        low, high = interval(widths)
-        span = f" [{report.number(low)}, {report.number(high)}]" if len(widths) > 1 else ""
         rows[name] = {
             "best learning rate": f"{rate:g}",
             "test accuracy, last epoch": cell(at_best, "test_accuracy"),
             "test accuracy, best epoch": cell(at_best, "best_epoch"),
-            "range within 1 %, decades": report.number(widths.mean()) + span,
+            "range within 1 %, decades": report.mean(widths, least=0.0),
             "seeds": str(len(widths)),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")

@@ -68,15 +68,36 @@ def yours(arm: str) -> tuple[Claim, ...]:
     )
 
 
+def _by_epoch(records: Records) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The training loss and the test accuracy of every run at its optimizer's best rate."""
+    chosen = pd.concat([at_best_lr(records.runs, arm)["run_id"] for arm in names(records.runs)])
+    curves = records.curves[records.curves["run_id"].isin(chosen)]
+    curves = curves.assign(epoch=np.ceil(epochs(curves)).astype(int))
+    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
+    train = training_loss(curves, "run_id", "optimizer", "epoch").reset_index()
+    return train, tests
+
+
+def behind(records: Records, arm: str, rival: str) -> tuple[list[int], list[int]]:
+    """The epochs in which an arm's training loss is above a rival's, or its test accuracy below.
+
+    In the mean over the seeds, each at its best learning rate; no claim is about it.
+    """
+    train, tests = (
+        values.groupby(["epoch", "optimizer"])["value"].mean().unstack("optimizer")
+        for values in _by_epoch(records)
+    )
+    worse = (train[arm] > train[rival], tests[arm] < tests[rival])
+    slower, lower = (where.index[where].tolist() for where in worse)
+    return slower, lower
+
+
 def draw(records: Records) -> Figure:
     """Two panels: training loss, test accuracy; mean over seeds, band from lowest to highest."""
     arms = names(records.runs)
-    chosen = pd.concat([at_best_lr(records.runs, arm)["run_id"] for arm in arms])
-    curves = records.curves[records.curves["run_id"].isin(chosen)]
-    named = curves["optimizer"].map(arms)
-    curves = curves.assign(epoch=np.ceil(epochs(curves)), optimizer=named)
-    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
-    train = training_loss(curves, "run_id", "optimizer", "epoch").reset_index()
+    train, tests = (
+        values.assign(optimizer=values["optimizer"].map(arms)) for values in _by_epoch(records)
+    )
     colours = style.colours(arms.values())
     figure, axes = style.panels(2)
     wanted = ((train, "training loss (nats)"), (tests, "test accuracy (%)"))

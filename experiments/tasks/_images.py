@@ -157,6 +157,11 @@ def _perceptron(*widths: int) -> nn.Sequential:
 def _split(available: int, run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and of the validation images; the same for every run."""
     train, validation = run.setting("train_images"), run.setting("validation_images")
+    if min(train, validation) < 1:
+        raise UserError(
+            f"{train} training and {validation} validation images are asked for; a run needs at "
+            "least one of each"
+        )
     if train + validation > available:
         raise UserError(
             f"{train} training and {validation} validation images are asked for, but the "

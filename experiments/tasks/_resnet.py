@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experiments.errors import UserError
+
 WIDTHS = (16, 32, 64)
 STEMS = {"7x7": (7, 2), "3x3": (3, 1), "3x3/2": (3, 2)}
 """Kernel and stride of the first convolution of a ResNet-18."""
@@ -48,7 +50,7 @@ class ResNet(nn.Module):
         super().__init__()
         blocks, rest = divmod(depth - 2, 6)
         if blocks < 1 or rest:
-            raise ValueError(f"depth={depth} is not 6 n + 2; use 8, 14, 20, 32, 44, 56 or 110")
+            raise UserError(f"depth={depth} is not 6 n + 2; use 8, 14, 20, 32, 44, 56 or 110")
         self.stem = nn.Conv2d(channels, WIDTHS[0], 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(WIDTHS[0])
         self.stages = _stages(WIDTHS, blocks)
@@ -80,7 +82,7 @@ class ResNet18(nn.Module):
     def __init__(self, width: int = 64, stem: str = "7x7", channels: int = 3, classes: int = 1000):
         super().__init__()
         if stem not in STEMS:
-            raise ValueError(f"stem={stem!r} is not known; use {', '.join(STEMS)}")
+            raise UserError(f"stem={stem!r} is not known; use {', '.join(STEMS)}")
         kernel, stride = STEMS[stem]
         self.stem = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(width)
