@@ -120,6 +120,7 @@ class Campaign:
             )
         if not said:
             return None
+        # Where a failure is ours as well as the user's, it is ours to look at.
         status = min((error.status for error in self.errors), default=UserError.status)
         found = Unfinished("; ".join(said), self, status)
         for note in (note for error in failed[:1] for note in getattr(error, "__notes__", ())):

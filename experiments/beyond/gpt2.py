@@ -130,6 +130,21 @@ def _perplexity(records: Records, network: str, arm: str) -> pd.Series:
     return np.exp(final_loss(chosen, _arm(chosen, arm), None))
 
 
+def ends(records: Records) -> pd.Series:
+    """Final test perplexity by network, arm and learning rate: the geometric mean over the seeds.
+
+    No claim is about it.
+    """
+    found = {}
+    for network in NETWORKS:
+        chosen = _on(records, network)
+        for kind in (PLAIN, WARMED, UNTUNED_ARM, RECTIFIED):
+            for lr in sorted(chosen.runs["lr"].unique()):
+                losses = final_loss(chosen, _arm(chosen, kind), lr)
+                found[network, kind, lr] = float(np.exp(losses.mean()))
+    return pd.Series(found).rename_axis(["network", "arm", "lr"])
+
+
 def _learns(network: str, arm: str) -> Part:
     """What a claim that two arms end alike takes as given."""
     words = {WARMED: "AdamW with linear warmup", RECTIFIED: "RAdam"}[arm]
