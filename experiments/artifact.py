@@ -112,8 +112,9 @@ class Artifact:
         """
         records = self.records(scale, store)
         if records.runs.empty:
-            too = f", with the same --optimizer {self.other.name}," if self.other else ""
-            too += ", with the same --set," if self.settings else ""
+            options = [f"--optimizer {self.other.name}"] if self.other else []
+            options += ["--set"] if self.settings else []
+            too = f", with the same {' and '.join(options)}," if options else ""
             raise UserError(
                 f"no whole comparison of {self.id} is recorded at scale {scale!r}; "
                 f"`python -m experiments run {self.id} --scale {scale}`{too} records it"
@@ -217,7 +218,7 @@ def _varied(run: Run, name: str, value: Any) -> Run:
     if name not in known:
         return run
     value = tuple(value) if isinstance(value, list) else value
-    if None not in (value, known[name]) and not _is_like(value, known[name]):
+    if not _fits(name, value, known[name]):
         raise UserError(f"{name}={value!r} is of another kind than {known[name]!r}, which it was")
     try:
         return grid(run, **{name: [value]})[0]
@@ -227,8 +228,13 @@ def _varied(run: Run, name: str, value: Any) -> Run:
         raise UserError(f"{name}={value!r} cannot be: {error}") from error
 
 
-def _is_like(value: Any, known: Any) -> bool:
-    """Whether they are of one kind; a whole number may take the place of a fraction."""
+def _fits(name: str, value: Any, known: Any) -> bool:
+    """Whether they are of one kind; a whole number may take the place of a fraction.
+
+    None is for the norm of the gradients, of which it says that they are not clipped.
+    """
+    if name == "clip":
+        return value is None or type(value) in (int, float)
     return type(value) is type(known) or (type(value), type(known)) == (int, float)
 
 

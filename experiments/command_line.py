@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ import pandas as pd
 from experiments import campaign, report, yours
 from experiments.artifact import Artifact, artifacts, best_scale, check_scale, find, verdicts
 from experiments.errors import UserError
+from experiments.hold import hold
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Optim, Run
 from experiments.verdict import Verdict, to_json
@@ -56,16 +59,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
-    from experiments import group, launch, optimizers
+    from experiments import group, launch
 
     chosen = [_chosen(name, arguments) for name in arguments.artifact]
     studies = [artifact.at(arguments.scale) for artifact in chosen]
-    for artifact in chosen:
-        if artifact.other is not None:
-            optimizers.check(artifact.other)
+    _check_others(chosen)
     runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
     store = Store(arguments.results)
-    _heed_changes([one for _, one in runs], chosen[0].other, store, arguments.again)
+    if arguments.again and arguments.optimizer is None:
+        raise UserError("--again belongs to an --optimizer; name that too")
     budget = None
     if arguments.time_budget:
         budget = campaign.Budget.of(campaign.seconds(arguments.time_budget), arguments.began)
@@ -88,6 +90,8 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
         if budget and left and not ended.done:
             print("no run ended in that time; where the same command gets no further, give it more")
 
+    if chosen[0].other is not None:
+        _heed_changes([one for _, one in runs], chosen[0].other, store, arguments.again)
     try:
         tell(launch.launch(runs, places, jobs, budget=budget, launcher=launcher))
     except launch.Unfinished as error:
@@ -95,35 +99,49 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
         raise
 
 
-def _heed_changes(runs: Sequence[Run], other: Optim | None, store: Store, again: bool) -> None:
-    """Say where an optimizer of the reader's own is not what its runs were made or begun with."""
+def _check_others(chosen: Iterable[Artifact]) -> None:
+    """Build each optimizer of the reader's own once, before anything is run."""
+    from experiments import optimizers
+
+    for other in {artifact.other for artifact in chosen if artifact.other}:
+        optimizers.check(other)
+
+
+def _heed_changes(runs: Sequence[Run], other: Optim, store: Store, again: bool) -> None:
+    """Say of which runs an optimizer of the reader's own was another; drop them if that is asked.
+
+    Whoever drops a run holds it, and judges it then.
+    """
     from experiments import engine, optimizers
 
-    if other is None:
-        if again:
-            raise UserError("--again belongs to an --optimizer; name that too")
-        return
-    own = {run.id: run for run in runs if run.optim and run.optim.name == other.name}
     now = list(optimizers.sources(other))
-    changed = [
-        own[line["run_id"]]
-        for line in store.provenance(own.values())
-        if line.get("optimizer_sources", now) != now
-    ]
-    begun = {run.id: store.checkpoint(run.id) for run in own.values()}
-    stale = [
-        one for one, path in begun.items() if path.exists() and engine.begun_with(path)[-1:] != now
-    ]
+    found: Counter[str] = Counter()
+    for run in runs:
+        if run.optim is None or run.optim.name != other.name:
+            continue
+        checkpoint = store.checkpoint(run.id)
+        if not (checkpoint.exists() or store.provenance([run])):
+            continue
+        with hold(store.lock(run.id)) if again else nullcontext(True) as ours:
+            recorded = [line.get("optimizer_sources", now) for line in store.provenance([run])]
+            begun = [engine.begun_with(checkpoint)] if checkpoint.exists() else []
+            if all(sources == now for sources in recorded + begun):
+                continue
+            found["held" if not ours else "recorded" if recorded else "begun"] += 1
+            if again and ours:
+                store.forget([run])
+                checkpoint.unlink(missing_ok=True)
+    if not found:
+        return
+    fate = "with --again they start anew"
     if again:
-        store.forget(changed)
-        for one in stale:
-            store.drop_checkpoint(one)
-    elif changed or stale:
-        print(
-            f"{other.name} is not what it was when {len(changed)} of its runs were recorded and "
-            f"{len(stale)} begun, and they stay as they are; with --again they start anew",
-            file=sys.stderr,
-        )
+        held = f", but for {found['held']} that others are at" if found["held"] else ""
+        fate = f"they start anew{held}"
+    print(
+        f"{other.name} is not what it was when {found['recorded']} of its runs were recorded and "
+        f"{found['begun']} begun; {fate}",
+        file=sys.stderr,
+    )
 
 
 def _varied(name: str, arguments: argparse.Namespace) -> Artifact:
@@ -148,6 +166,21 @@ def _chosen(name: str, arguments: argparse.Namespace) -> Artifact:
             raise UserError("--optimizer-args belongs to an --optimizer; name that too")
         return artifact
     return artifact.beside(yours.optimizer(arguments.optimizer, arguments.optimizer_args))
+
+
+def _those_named(arguments: argparse.Namespace) -> dict[str, Artifact]:
+    """The artifacts that are named; if none is, all that take the options beside."""
+    if arguments.artifact:
+        return {name: _chosen(name, arguments) for name in arguments.artifact}
+    found = {}
+    for name in artifacts():
+        try:
+            found[name] = _chosen(name, arguments)
+        except UserError as error:
+            refused = error
+    if not found:
+        raise refused
+    return found
 
 
 def _launcher(arguments: argparse.Namespace) -> Slurm | None:
@@ -195,8 +228,7 @@ def _counted(at: Mapping[str, int]) -> str:
 def status(arguments: argparse.Namespace) -> None:
     """What is planned, what is recorded and what is begun."""
     check_scale(arguments.scale)
-    store = _read(arguments.results)
-    chosen = {name: _chosen(name, arguments) for name in arguments.artifact or artifacts()}
+    store, chosen = _read(arguments.results), _those_named(arguments)
     if arguments.estimate:
         _estimate(chosen, arguments.scale, store, arguments.json)
         return
@@ -253,10 +285,13 @@ def rehearse(arguments: argparse.Namespace) -> None:
     from experiments.machine import find_device
 
     find_device(arguments.device)
-    names = arguments.artifact or [
-        name for name, artifact in artifacts().items() if arguments.scale in artifact.runs
-    ]
-    studies = {name: _chosen(name, arguments).at(arguments.scale) for name in names}
+    chosen = _those_named(arguments)
+    studies = {
+        name: artifact.at(arguments.scale)
+        for name, artifact in chosen.items()
+        if arguments.artifact or arguments.scale in artifact.runs
+    }
+    _check_others(chosen.values())
     planned = list(dict.fromkeys(run for runs in studies.values() for run in runs))
 
     def tell(one: rehearsal.Rehearsed) -> None:
@@ -291,7 +326,7 @@ def merge(arguments: argparse.Namespace) -> None:
         except UserError as error:  # the others come over all the same
             failed.append(str(error))
     if failed:
-        raise UserError("; ".join(failed))
+        raise UserError("\nerror: ".join(failed))
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -416,7 +451,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=words)
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
     sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
-    words = "run anew what was recorded when your --optimizer was another"
+    words = "drop, and run anew, what was recorded or begun when your --optimizer was another"
     sub.add_argument("--again", action="store_true", help=words)
     words = "write the curves there for TensorBoard, as they come"
     sub.add_argument("--tensorboard", type=Path, metavar="DIR", help=words)

@@ -474,9 +474,12 @@ def progress(path: Path) -> tuple[int, int]:
     return state["epoch"], state["batch"]
 
 
-def begun_with(path: Path) -> list[str]:
-    """The sources of the optimizers that a checkpoint's run had, one after the other."""
-    return list(_read_checkpoint(path).get("sources", []))
+def begun_with(path: Path) -> list[str] | None:
+    """The sources of the optimizers that a checkpoint's run had; None where it cannot be read."""
+    try:
+        return list(_read_checkpoint(path).get("sources", []))
+    except UserError:
+        return None
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Merged:
                 f"ours stay: {_named(self.differing)}"
             )
         if self.held:
-            text += f"; at work here, so that no checkpoint came over: {', '.join(self.held)}"
+            text += f"; {len(self.held)} are at work here, and so no checkpoint came over for them"
         return text
 
 
@@ -102,7 +102,7 @@ def merge(ours: Store, theirs: Store) -> Merged:
                 _take_checkpoint(ours, theirs, path.stem, merged)
         for path in ours.root.glob(".checkpoints/*.pt"):
             if path.stem in settled:
-                ours.drop_checkpoint(path.stem)  # it has ended elsewhere
+                _drop_checkpoint(ours, path.stem)
     return merged
 
 
@@ -166,3 +166,10 @@ def _take_checkpoint(ours: Store, theirs: Store, run_id: str, merged: Merged) ->
                 shutil.copyfile(there, new)
                 new.replace(here)
             merged.checkpoints.append(run_id)
+
+
+def _drop_checkpoint(ours: Store, run_id: str) -> None:
+    """What was begun here has ended elsewhere."""
+    with hold(ours.lock(run_id)) as held:
+        if held:
+            ours.checkpoint(run_id).unlink(missing_ok=True)

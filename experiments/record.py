@@ -25,7 +25,6 @@ import pandas as pd
 from filelock import FileLock
 
 from experiments.errors import UserError, unwritable
-from experiments.hold import hold
 from experiments.spec import Run
 
 ROOT = Path(__file__).parent / "results"
@@ -159,12 +158,6 @@ class Store:
     def lock(self, run_id: str) -> Path:
         """The file that the process which does a run holds."""
         return self.checkpoint(run_id).with_suffix(".lock")
-
-    def drop_checkpoint(self, run_id: str) -> None:
-        """Delete the checkpoint of a run, unless somebody is at it."""
-        with hold(self.lock(run_id)) as held:
-            if held:
-                self.checkpoint(run_id).unlink(missing_ok=True)
 
     def recorded(self, runs: Iterable[Run]) -> set[str]:
         """The ids of those of the runs that are recorded, and settled by that."""

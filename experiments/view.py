@@ -123,6 +123,12 @@ def table(name: str, scale: str | None = None) -> Markdown:
     return shown(found.tabulate(records).rename(columns=str).reset_index())
 
 
+def standing(*names: str) -> Markdown | None:
+    """What to know of the records of some artifacts, for the head of a page: both notes below."""
+    notes = [note.data for note in (pending(*names), across(*names)) if note is not None]
+    return Markdown("\n\n".join(notes)) if notes else None
+
+
 def pending(*names: str) -> Markdown | None:
     """A note for the head of a page: of which of some artifacts no comparison is whole, if any."""
     store = Store()

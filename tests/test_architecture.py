@@ -17,7 +17,7 @@ ARROWS = {
     "radam_core": "torch numpy radam_core",
     "experiments.errors": "",
     "experiments.spec": "",
-    "experiments.record": "pandas filelock spec errors hold",
+    "experiments.record": "pandas filelock spec errors",
     "experiments.verdict": "pandas scipy",
     "experiments.style": "pandas matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
@@ -56,8 +56,8 @@ ARROWS = {
     "pytorch_optimizer optax jax pytorch_warmup schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "
     "report style artifact ledger engine",
-    "experiments.command_line": "pandas spec errors record verdict report style artifact campaign "
-    "launch merge slurm tensorboard machine engine group optimizers data benchmarks yours "
+    "experiments.command_line": "pandas spec errors hold record verdict report style artifact "
+    "campaign launch merge slurm tensorboard machine engine group optimizers data benchmarks yours "
     "rehearsal",
     "experiments.__main__": "command_line",
     "experiments": "",
@@ -70,7 +70,6 @@ WITHOUT_TORCH = (
     "yours",
     "ledger",
     "checks",
-    "hold",
 )
 
 

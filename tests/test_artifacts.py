@@ -18,7 +18,7 @@ from experiments import report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.beyond import gpt2, heavy_tails, lr_range
 from experiments.errors import UserError
-from experiments.paper import _classifiers
+from experiments.paper import _classifiers, fig5
 from experiments.record import Result, Store
 from experiments.spec import SCALES, Optim, Run, options
 from experiments.verdict import MIN_SEEDS, Claim, Records, judge
@@ -459,6 +459,23 @@ def test_adam_is_not_taken_for_radam_in_any_order_of_the_arms() -> None:
         assert [gpt2._arm(records, kind) for kind in kinds] == arms
 
 
+def test_the_ends_of_the_small_gpt2s_are_geometric_means_and_those_lost_count() -> None:
+    found = []
+    kinds = {"adam": {}, "radam": {}}
+    kinds |= {"adam, warmup 8": {"LinearWarmup.steps": 8}}
+    kinds |= {"adam, untuned": {"UntunedLinearWarmup.beta2": 0.999}}
+    for (kind, warmup), network, seed in itertools.product(kinds.items(), ("pre", "post"), (0, 1)):
+        run = {"run_id": f"{kind}{network}{seed}", "optimizer": kind.partition(",")[0], "lr": 0.1}
+        run |= {"network": network, "seed": seed, "test_loss": 1.0 + seed, "status": "finished"}
+        found.append(run | warmup)
+    runs = pd.DataFrame(found)
+    runs.loc[(runs["optimizer"] == "radam") & (runs["network"] == "post"), "status"] = "diverged"
+    ends = gpt2.ends(Records(runs, pd.DataFrame({"run_id": [], "network": []})))
+    assert ends["pre", gpt2.WARMED, 0.1] == pytest.approx(np.exp(1.5))
+    assert ends["post", gpt2.RECTIFIED, 0.1] == pytest.approx(np.exp(20.0))
+    assert len(ends) == 8
+
+
 def test_the_analytic_claims_are_decided_by_one_exact_run(smoke_store: Store) -> None:
     """Fig. 8 and Theorem 1 on the small grids: what the formulas say does not hang on the grid."""
     statuses = {
@@ -579,6 +596,30 @@ def test_what_takes_another_optimizer_is_what_compares_optimizers() -> None:
     for name in set(artifacts()) - set(YOURS):
         with pytest.raises(UserError, match=f"{name} takes no other optimizer; .*: fig4, table1, "):
             find(name).beside(NADAM)
+
+
+def test_the_leads_by_epoch_are_taken_at_each_best_rate() -> None:
+    """Of two rates validation chooses the second; there RAdam leads from the second epoch on."""
+    losses = {"adam": (2.0, 1.5), "radam": (2.5, 1.0)}
+    accuracies = {"adam": (40.0, 50.0), "radam": (35.0, 57.0)}
+    runs, curves = [], []
+    for arm, rate, seed in itertools.product(losses, (0.1, 0.01), (0, 1)):
+        run = {"run_id": f"{arm}{rate}{seed}", "optimizer": arm, "lr": rate, "seed": seed}
+        run["epochs"] = 2
+        validated = {"validation_accuracy": 1 / rate, "test_accuracy": 50.0, "status": "finished"}
+        runs.append(run | validated)
+        away = 100.0 * (rate == 0.1)
+        for epoch, (loss, accuracy) in enumerate(
+            zip(losses[arm], accuracies[arm], strict=True), start=1
+        ):
+            loss, accuracy = loss + away, accuracy + seed * epoch * (arm == "radam")
+            for point in (("train", "loss", loss), ("test", "accuracy", accuracy)):
+                named = dict(zip(("split", "metric", "value"), point, strict=True))
+                curves.append(run | {"step": 10 * epoch} | named)
+    records = Records(pd.DataFrame(runs), pd.DataFrame(curves))
+    loss, accuracy = fig5.leads_by_epoch(records, "radam", "adam")
+    assert loss.to_dict("index") == {seed: {1: -0.5, 2: 0.5} for seed in (0, 1)}
+    assert accuracy.to_dict("index") == {0: {1: -5.0, 2: 7.0}, 1: {1: -4.0, 2: 9.0}}
 
 
 @pytest.mark.parametrize("name", YOURS)

@@ -108,7 +108,7 @@ def test_an_optimizer_that_was_changed_is_told_of_and_run_anew_where_that_is_ask
         told, errors = capsys.readouterr()
         return told.partition(" (")[0], errors.partition("\n")[0]
 
-    warning = "changing:Mine is not what it was when 1 of its runs were recorded and 0 begun, and"
+    warning = "changing:Mine is not what it was when 1 of its runs were recorded and 0 begun; "
     assert run("pass")[0] == "2 runs done now"
     assert run("pass") == ("0 runs done now", "")
     told, errors = run("lr = 0.5")
@@ -124,6 +124,10 @@ def test_an_optimizer_that_was_changed_is_told_of_and_run_anew_where_that_is_ask
     assert new["optimizer_sources"] == [f"changing (no version), changing {digest}"]
     assert run("lr = 0.5") == ("0 runs done now", "")
     assert run("lr = 0.5", "--again")[0] == "0 runs done now"
+    module.write_text(mine.format("lr = 0.25"))
+    assert main([*words, "--again", "--jobs", "0"]) == 2
+    assert main([*words, "--again", "--time-budget", "9"]) == 2
+    assert store.lines("digits") == after  # what is refused drops nothing
 
 
 def test_what_was_begun_with_the_present_optimizer_goes_on_and_what_with_an_older_one_does_not(
@@ -137,15 +141,20 @@ def test_what_was_begun_with_the_present_optimizer_goes_on_and_what_with_an_olde
     def begun_with(*sources: str) -> None:
         torch.save({"sources": list(sources)}, path)
 
-    begun_with("an older one", *optimizers.sources(other))
+    begun_with(*optimizers.sources(other))
     command_line._heed_changes([run], other, store, again=True)
     assert path.exists()
-    begun_with("an older one")
+    assert capsys.readouterr().err == ""
+    begun_with("an older one", *optimizers.sources(other))  # and then went on with this one
     command_line._heed_changes([run], other, store, again=False)
     assert "when 0 of its runs were recorded and 1 begun" in capsys.readouterr().err
     with hold(store.lock(run.id)):  # as another campaign does
         command_line._heed_changes([run], other, store, again=True)
         assert path.exists()
+    assert "they start anew, but for 1 that others are at" in capsys.readouterr().err
+    command_line._heed_changes([run], other, store, again=True)
+    assert not path.exists()
+    path.write_bytes(b"rubbish")
     command_line._heed_changes([run], other, store, again=True)
     assert not path.exists()
 
@@ -284,6 +293,8 @@ def test_status_counts_the_runs_of_an_optimizer_of_ones_own_and_of_other_setting
     whole = ("fig6", "--json", "--scale", "cpu")
     assert json.loads(say("status", *whole))["fig6"]["cpu"]["recorded"] > 0
     assert json.loads(say("status", *whole, "--set", "depth=14"))["fig6"]["cpu"]["recorded"] == 0
+    able = json.loads(say("status", "--json", *there[2:], *mine))  # all that take one
+    assert list(able) == [name for name, one in artifacts().items() if one.yours]
     main(["status", *map(str, there)])
     assert (
         capsys.readouterr().err == f"there is no folder {tmp_path / 'none'} yet, and so no record\n"
@@ -369,6 +380,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "fig6", "--set", "clip=abc"], "clip='abc' cannot be: must be real number"),
         (["run", "fig6", "--set", "depth=8.5"], "depth=8.5 is of another kind than 8, which it"),
         (["run", "fig4", "--set", "dropout=true"], "dropout=True is of another kind than 0.1, "),
+        (["run", "fig6", "--set", "clip=true"], "clip=True is of another kind than None, which"),
+        (["run", "fig6", "--set", "depth=null"], "depth=None is of another kind than 8, which it"),
+        (["run", "fig6", "--set", "batch_size=null"], "batch_size=None is of another kind than"),
+        (["rehearse", "fig6", "--optimizer", "a:B"], "a:B cannot be imported (No module named"),
         (["run", "fig4", "--set", "precision=int8"], "precision='int8' is not known; use"),
         (["run", "fig6", "--again"], "--again belongs to an --optimizer; name that too"),
         (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),

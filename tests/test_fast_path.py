@@ -85,3 +85,15 @@ def test_every_run_has_its_twin_in_the_other_precision(scale: str) -> None:
 def test_the_runs_in_bfloat16_are_those_of_figure_6(scale: str) -> None:
     fast = {run.id for run in find("fast-path").at(scale) if run.precision == fast_path.FAST}
     assert fast <= {run.id for run in find("fig6").at(scale)}
+
+
+def test_the_leads_tell_optimizers_apart_that_a_mean_over_them_does_not() -> None:
+    records = records_of(0.0)
+    gained = {("radam", "float32"): 3.0, ("radam", "bfloat16"): 5.0, ("adam", "bfloat16"): 0.5}
+    for (optimizer, precision), more in gained.items():
+        runs = records.runs
+        of_arm = (runs["optimizer"] == optimizer) & (runs["precision"] == precision)
+        runs.loc[of_arm, "test_accuracy"] += more
+    leads = fast_path.leads(records)
+    assert leads.mean().to_dict() == {"float32": 3.0, "bfloat16": 4.5}
+    assert leads.index.tolist() == [0, 1, 2]

@@ -204,3 +204,14 @@ def test_a_page_says_which_studies_compare_several_devices(
     assert note is not None
     assert f"*{find('fig6').title}*" in note.data
     assert find("gpt2").title not in note.data
+    both = view.standing("fig6", "gpt2")
+    assert both is not None
+    assert note.data in both.data
+    assert find("gpt2").title in both.data  # none of its comparisons is whole
+
+
+def test_a_page_whose_studies_are_whole_and_of_one_device_has_no_note(
+    monkeypatch: pytest.MonkeyPatch, smoke_store: Store
+) -> None:
+    use(smoke_store, monkeypatch)
+    assert view.standing("fig6", "gpt2") is None

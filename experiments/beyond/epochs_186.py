@@ -43,13 +43,13 @@ def _gain(records: Records, arm: str) -> pd.Series:
 
 
 def _part(arm: str) -> Part:
-    label = f"test accuracy after 186 epochs minus that after 164, points, {style.name(arm)}"
+    label = f"test accuracy of the longer run minus the shorter's, points, {style.name(arm)}"
     return Part(label, lambda records: _gain(records, arm), above=-0.5, below=0.5)
 
 
 def yours(arm: str) -> tuple[Claim, ...]:
     """The claim about another optimizer."""
-    text = "tests within half a point after 186 epochs of what it tests after 164"
+    text = "tests within half a point of the same after a run of 186 epochs in the place of 164"
     return against("epochs-186", arm, text, [_part(arm)])
 
 
@@ -68,8 +68,8 @@ ARTIFACT = Artifact(
     claims=(
         Claim(
             "epochs-186.same",
-            "Whether it is 164 or 186 epochs changes no optimizer's test accuracy by over half a "
-            "point",
+            "A run longer by as much as 186 epochs are than 164 changes no optimizer's test "
+            "accuracy by over half a point",
             "186 in the text, 164 in the recipes",
             tuple(_part(arm.name) for arm in ARMS),
         ),
