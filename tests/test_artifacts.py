@@ -459,7 +459,7 @@ def test_adam_is_not_taken_for_radam_in_any_order_of_the_arms() -> None:
         assert [gpt2._arm(records, kind) for kind in kinds] == arms
 
 
-def test_the_ends_of_the_small_gpt2s_are_geometric_means_and_those_lost_count() -> None:
+def test_the_ends_of_the_small_gpt2s_are_perplexities_and_those_lost_count() -> None:
     found = []
     kinds = {"adam": {}, "radam": {}}
     kinds |= {"adam, warmup 8": {"LinearWarmup.steps": 8}}
@@ -471,9 +471,9 @@ def test_the_ends_of_the_small_gpt2s_are_geometric_means_and_those_lost_count() 
     runs = pd.DataFrame(found)
     runs.loc[(runs["optimizer"] == "radam") & (runs["network"] == "post"), "status"] = "diverged"
     ends = gpt2.ends(Records(runs, pd.DataFrame({"run_id": [], "network": []})))
-    assert ends["pre", gpt2.WARMED, 0.1] == pytest.approx(np.exp(1.5))
-    assert ends["post", gpt2.RECTIFIED, 0.1] == pytest.approx(np.exp(20.0))
-    assert len(ends) == 8
+    assert ends["pre", gpt2.WARMED, 0.1].to_dict() == pytest.approx({0: np.exp(1), 1: np.exp(2)})
+    assert ends["post", gpt2.RECTIFIED, 0.1].tolist() == pytest.approx([np.exp(20.0)] * 2)
+    assert len(ends) == 16
 
 
 def test_the_analytic_claims_are_decided_by_one_exact_run(smoke_store: Store) -> None:
