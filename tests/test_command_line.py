@@ -341,6 +341,12 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n    {name} " in shown
 
 
+def test_who_reads_no_further_gets_no_traceback() -> None:
+    command = f"{sys.executable} -m experiments verdicts --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, timeout=300)
+    assert (done.stdout, done.stderr) == (b"[", b"")
+
+
 # How they refuse: exit status 2, one line that starts with "error: ", and nothing written
 
 

@@ -359,6 +359,14 @@ def test_the_effective_sample_size_is_that_of_the_updates_which_had_the_word(roo
         ({"cutoffs": (0, 4)}, r"the cut-offs \(0, 4\) are no rising ranks of words"),
         ({"cutoffs": ()}, r"the cut-offs \(\) are no rising ranks of words"),
         ({"width": 15}, "a width of 15 leaves nothing to the last of 2 clusters of rare words; "),
+        ({"train_tokens": -7}, "train_tokens=-7 is negative; 0 is for all of the text"),
+        ({"held_out_tokens": -5}, "held_out_tokens=-5 is negative; 0 is for all of the text"),
+        ({"length": 0}, "length=0 leaves no network; use at least 1"),
+        ({"layers": 0}, "layers=0 leaves no network; use at least 1"),
+        ({"dropout": 1.0}, r"dropout=1.0 is no share; use one from 0 to below 1"),
+        ({"network": "mid"}, "network='mid' is not known; use lstm, pre, post"),
+        ({"network": "pre"}, "network='pre' needs heads, which these runs do not have"),
+        ({"network": "post", "heads": 5}, "5 heads do not divide the width .*; use another number"),
         (
             {"length": 200},
             "a batch of 3 sequences of 200 needs 601 tokens, and the training text has 600: take",
@@ -368,5 +376,7 @@ def test_the_effective_sample_size_is_that_of_the_updates_which_had_the_word(roo
 def test_what_does_not_fit_is_a_sentence(
     root: Path, changes: dict[str, Any], sentence: str
 ) -> None:
+    run = a_run("lstm")
+    run = dataclasses.replace(run, settings=options(**dict(run.settings) | changes))
     with pytest.raises(UserError, match=f"^{sentence}"):
-        build(root, "lstm", **changes)
+        tasks.load(run, root, torch.device("cpu"))

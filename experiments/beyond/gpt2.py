@@ -1,9 +1,10 @@
 """Does RAdam replace the warmup of a Transformer language model as people train it today?
 
-A small GPT-2, and the same network with the layer norms after each part of a block, as GPT and the
-paper's translation models have them. AdamW without a warmup, with a linear one, with the untuned
-linear one of Ma & Yarats (2021), and RAdam, all at the same learning rates: warmup's length is a
-choice that the second arm has made and the others need not make.
+A small GPT-2, and a small GPT, which has the layer norms after each part of a block, as the paper's
+translation models have them (and neither GPT-2's norm at the end nor its smaller weights before
+each sum). Adam without a warmup, with a linear one, with the untuned linear one of Ma & Yarats
+(2021), and RAdam, all with decoupled weight decay and at the same learning rates: warmup's length
+is a choice that the second arm has made and the others need not make.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def ends(records: Records) -> pd.Series:
 
 def _learns(network: str, arm: str) -> Part:
     """What a claim that two arms end alike takes as given."""
-    words = {WARMED: "AdamW with linear warmup", RECTIFIED: "RAdam"}[arm]
+    words = {WARMED: "Adam with linear warmup", RECTIFIED: "RAdam"}[arm]
     statistic = functools.partial(_perplexity, network=network, arm=arm)
     return Part(f"test perplexity of {words}, {NETWORKS[network]}", statistic, below=LEARNS)
 
@@ -160,7 +161,7 @@ CLAIMS = (
     *(
         Claim(
             f"gpt2.replaces-warmup-{network}",
-            "RAdam replaces the warmup: it ends at most 1 % of perplexity above AdamW with linear "
+            "RAdam replaces the warmup: it ends at most 1 % of perplexity above Adam with linear "
             f"warmup, {words}",
             "not tried",
             (
@@ -176,7 +177,7 @@ CLAIMS = (
     *(
         Claim(
             f"gpt2.warmup-helps-{network}",
-            f"AdamW ends at a lower perplexity with linear warmup than without, {words}",
+            f"Adam ends at a lower perplexity with linear warmup than without, {words}",
             "not tried",
             (
                 _part(
@@ -189,7 +190,7 @@ CLAIMS = (
     ),
     Claim(
         "gpt2.untuned",
-        "Untuned linear warmup on AdamW ends within 1 % of RAdam's perplexity, on both networks",
+        "Untuned linear warmup on Adam ends within 1 % of RAdam's perplexity, on both networks",
         "not tried; Ma & Yarats (2021): as good",
         tuple(
             _part(

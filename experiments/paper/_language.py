@@ -95,11 +95,11 @@ def final_loss(records: Records, arm: str, lr: float | None) -> pd.Series:
 
 
 def first_epoch(records: Records, arm: str, lr: float | None) -> pd.Series:
-    """The test loss after the first epoch, in nats by seed."""
+    """The test loss after the first epoch, by seed, in nats; `LOST` where it diverged in it."""
     curves = records.curves
     tests = curves[(curves["split"] == "test") & (curves["metric"] == "loss")]
     first = tests.sort_values("step").groupby("run_id")["value"].first()
-    return of_arm(records.runs, arm, lr)["run_id"].map(first)
+    return of_arm(records.runs, arm, lr)["run_id"].map(first).fillna(LOST)
 
 
 def gap(records: Records, arm: str, rival: str, lr: float | None) -> pd.Series:

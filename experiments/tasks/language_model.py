@@ -27,6 +27,8 @@ from experiments.tasks._language_networks import (
 EVALUATION_STREAMS, SHORTEST = 64, 1000
 """A held-out text is read in so many streams at most, and none shorter than that."""
 SAMPLE_WORDS = 60
+NEEDS = {"lstm": ("embedding",), "pre": ("heads",), "post": ("heads",)}
+"""The networks, and the sizes that not all of them have."""
 
 _load = functools.lru_cache(maxsize=1)(text.load)
 
@@ -48,6 +50,7 @@ class LanguageModel:
     def __init__(self, run: Run, data_root: Path, device: torch.device) -> None:
         self.run, self.device = run, device
         self.settings = dict(run.settings)
+        _check_settings(self.settings)
         self.length = self.settings["length"]
         sizes = (self.settings[name] for name in ("train_tokens", "held_out_tokens"))
         self.corpus = _load(self.settings["corpus"], data_root, *sizes)
@@ -114,10 +117,11 @@ class LanguageModel:
         return values
 
     def _nats(self, model: Network, tokens: text.Tokens) -> float:
-        """Minus the log-probability of a text, each word given those before it in its stream.
+        """Minus the log-probability of a text, each word given those before it.
 
-        The text is cut into streams that are read side by side, window by window. The first word
-        of a stream is given the one before it, and that of the text the end of a sentence.
+        The text is cut into streams that are read side by side, window by window. An LSTM is given
+        all of the stream before a word, a Transformer what is before it in the window, which is at
+        least one word. The first word of the text is given the end of a sentence.
         """
         streams = min(EVALUATION_STREAMS, -(-len(tokens) // SHORTEST))
         targets = self._in_streams(tokens, streams)
@@ -161,6 +165,29 @@ class LanguageModel:
             chances[unknown] = 0
             drawn.append(int(torch.multinomial(chances, 1, generator=generator)))
         return " ".join(self.corpus.words[token] for token in drawn[1:])
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """What would else show as an error of another library, or not at all."""
+    network = settings["network"]
+    if network not in NEEDS:
+        raise UserError(f"network={network!r} is not known; use {', '.join(NEEDS)}")
+    lacking = [name for name in NEEDS[network] if name not in settings]
+    if lacking:
+        raise UserError(f"network={network!r} needs {lacking[0]}, which these runs do not have")
+    for name in ("train_tokens", "held_out_tokens"):
+        if settings[name] < 0:
+            raise UserError(f"{name}={settings[name]} is negative; 0 is for all of the text")
+    for name in ("length", "width", "layers", *NEEDS[network]):
+        if settings[name] < 1:
+            raise UserError(f"{name}={settings[name]} leaves no network; use at least 1")
+    if not 0 <= settings["dropout"] < 1:
+        raise UserError(f"dropout={settings['dropout']} is no share; use one from 0 to below 1")
+    if settings["width"] % settings.get("heads", 1):
+        raise UserError(
+            f"{settings['heads']} heads do not divide the width {settings['width']}; use another "
+            "number"
+        )
 
 
 def _check_clusters(cutoffs: tuple[int, ...], words: int, width: int) -> None:
