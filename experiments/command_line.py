@@ -196,13 +196,6 @@ def _launcher(arguments: argparse.Namespace) -> Slurm | None:
     return Slurm(tuple(arguments.slurm))
 
 
-def _read(results: Path) -> Store:
-    """The records of a folder, from which a command only reads."""
-    if not results.is_dir():
-        print(f"there is no folder {results} yet, and so no record", file=sys.stderr)
-    return Store(results)
-
-
 def counts(artifact: Artifact, store: Store) -> dict[str, dict[str, int]]:
     """For each scale, how many runs are planned, recorded, and begun: with a checkpoint."""
     found = {}
@@ -228,7 +221,9 @@ def _counted(at: Mapping[str, int]) -> str:
 def status(arguments: argparse.Namespace) -> None:
     """What is planned, what is recorded and what is begun."""
     check_scale(arguments.scale)
-    store, chosen = _read(arguments.results), _those_named(arguments)
+    store, chosen = Store(arguments.results), _those_named(arguments)
+    if not store.root.is_dir():
+        print(f"there is no folder {store.root} yet, and so no record", file=sys.stderr)
     if arguments.estimate:
         _estimate(chosen, arguments.scale, store, arguments.json)
         return
@@ -369,7 +364,7 @@ def _print_estimates(verdict: Verdict) -> None:
 
 def show_verdicts(arguments: argparse.Namespace) -> None:
     """The verdict on every claim."""
-    found = verdicts(_read(arguments.results))
+    found = verdicts(Store(arguments.results))
     if arguments.write is not None:
         report.refresh(arguments.write, found)
     elif arguments.json:

@@ -320,7 +320,7 @@ def test_a_file_that_is_no_good_image_is_a_sentence(
     if how == "oversized":
         image("train", "n01", 0, (4 * SIDE, SIDE)).save(path)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIDE * SIDE)  # twice that is refused
-    run = run_on(in_memory=in_memory, train_images=12, validation_images=0)
+    run = run_on(in_memory=in_memory, train_images=11, validation_images=1)
     says = {"oversized": "has too many pixels .*: put a smaller copy there"}
     expected = says.get(how, "is not a whole image .*: replace it")
     with pytest.raises(DataError, match=rf"^\S*n01_0.png {expected}\.$") as caught:

@@ -291,7 +291,10 @@ def test_a_campaign_stops_itself_and_says_what_is_left(
     assert process.returncode == 0
     assert told.startswith("0 runs done now (0 diverged), 0 were recorded before; records in ")
     assert "\n3 are left (" in told
-    assert told.endswith(" not begun for lack of time); the same command goes on from here\n")
+    assert " not begun for lack of time); the same command goes on from here\n" in told
+    assert told.endswith(
+        "\nno run ended in that time; where the same command gets no further, give it more\n"
+    )
     assert not places.checkpoint(endless[2]).exists()
     assert not any(is_held(places, run) for run in endless)
 

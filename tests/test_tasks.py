@@ -98,7 +98,8 @@ def coded(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> ImageClassification:
         sha256="0" * 64,
     )
     monkeypatch.setattr(_images, "_load", lambda *_: images)
-    return build(tiny, train_images=IMAGES, validation_images=0)
+    monkeypatch.setattr(_images, "_split", lambda *_: (np.arange(IMAGES), np.arange(1)))
+    return build(tiny, train_images=IMAGES)
 
 
 def crops_of(coded: ImageClassification) -> dict[bytes, tuple[int, int, int, bool]]:
