@@ -224,8 +224,6 @@ def _varied(run: Run, name: str, value: Any) -> Run:
         return grid(run, **{name: [value]})[0]
     except ValueError as error:
         raise UserError(str(error)) from error
-    except TypeError as error:
-        raise UserError(f"{name}={value!r} cannot be: {error}") from error
 
 
 def _fits(name: str, value: Any, known: Any) -> bool:

@@ -58,7 +58,8 @@ def build(optim: Optim, parameters: Iterable[nn.Parameter], capturable: bool = F
     Raises
     ------
     UserError
-        If there is no optimizer of that name, or it refuses the arguments.
+        If there is no optimizer of that name, or it refuses the arguments; or if one from elsewhere
+        raises anything else, of which the traceback is a note.
     """
     constructor = _constructor(optim.name)
     parameters, arguments = list(parameters), dict(optim.options)
