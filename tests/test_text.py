@@ -2,13 +2,16 @@
 
 import codecs
 import hashlib
+import itertools
 import lzma
 import shutil
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.data import text
@@ -152,8 +155,8 @@ def last_file(root: Path, part: str) -> Path:
 
 
 def kept(root: Path) -> list[Path]:
-    """What is there of tokens, whole or half-written."""
-    return sorted(path for path in (root / "lm1b").iterdir() if "tokens-" in path.name)
+    """What is there of tokens, whole or begun."""
+    return sorted(path for path in (root / "lm1b").glob("*tokens-*") if path.is_dir())
 
 
 def refused(root: Path, words: str) -> None:
@@ -187,45 +190,67 @@ def test_one_billion_word_is_streamed_to_files_once(
 def test_what_is_on_disk_is_what_would_be_in_memory(
     billion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = text._billion(text._archive(billion / "lm1b"))
+    shards = text._billion(text._archive(billion / "lm1b"))
     limits = {"train": 33, "validation": 12, "test": 12}
-    whole = text._in_memory("lm1b", lines, limits)
+    whole = text._in_memory("lm1b", lambda split: itertools.chain(*shards(split)), limits)
     monkeypatch.setattr(text, "CHUNK", 7)
-    streamed = text._on_disk(lines, limits, tmp_path / "kept")
+    streamed = text._on_disk(shards, text._published(), limits, tmp_path / "kept")
     assert streamed.sha256 == whole.sha256
     assert streamed.words == whole.words
     for split in text.SPLITS:
         assert np.array_equal(getattr(streamed, split), getattr(whole, split))
 
 
-def test_the_hub_gives_the_same_sentences_where_no_file_is(
-    billion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = text._archive(billion / "lm1b")
-    rows = {
-        part: [{"text": line} for file in files[part] for line in file.read_text().splitlines()]
-        for part in files
-    }
+@pytest.fixture
+def shards(billion: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Path]]:
+    """The same sentences as the hub has them, a file of the archive a shard."""
+    found = {}
+    for part, files in text._archive(billion / "lm1b").items():
+        found[part] = [billion / f"{part}-{number}.parquet" for number in range(len(files))]
+        for file, shard in zip(files, found[part], strict=True):
+            pd.DataFrame({"text": file.read_text().splitlines()}).to_parquet(shard)
 
-    def load(path: str, revision: str, split: str, streaming: bool) -> list[dict[str, str]]:
+    def load(path: str, revision: str, split: str, streaming: bool) -> object:
         assert {"path": path, "revision": revision} == text.HUB
         assert streaming
-        return rows[split]
+        names = [str(shard) for shard in found[split]]
+        return datasets.load_dataset("parquet", data_files=names, split="train", streaming=True)
 
-    monkeypatch.setattr(text.hub, "load", load)
-    expected = text.load("lm1b", billion).sha256
-    assert text.load("lm1b", tmp_path / "new").sha256 == expected
-    rows["train"].pop()
-    with pytest.raises(DataError, match=r"has 12 sentences in its part 'train', and 11 were read"):
+    monkeypatch.setattr("experiments.data.hub.load", load)
+    return found
+
+
+def test_the_hub_gives_the_same_sentences_where_no_file_is(
+    shards: dict[str, list[Path]], billion: Path, tmp_path: Path
+) -> None:
+    assert text.load("lm1b", tmp_path / "new").sha256 == text.load("lm1b", billion).sha256
+    last = shards["train"][-1]
+    pd.read_parquet(last).iloc[:-1].to_parquet(last)
+    with pytest.raises(DataError, match=r"has 12 sentences in its split 'train', and 11 were read"):
         text.load("lm1b", tmp_path / "newer")
+
+
+def test_a_stream_that_broke_off_goes_on_with_the_shard_in_which_it_broke(
+    shards: dict[str, list[Path]], billion: Path, tmp_path: Path
+) -> None:
+    first, second = shards["train"]
+    content = second.read_bytes()
+    second.write_bytes(b"no answer")
+    with pytest.raises(DataError, match=r"from the Hugging Face hub \(.*\): run it again to go on"):
+        text.load("lm1b", tmp_path / "new")
+    pd.DataFrame({"text": ["not to be read again"]}).to_parquet(first)
+    second.write_bytes(content)
+    corpus = text.load("lm1b", tmp_path / "new")
+    assert corpus.sha256 == text.load("lm1b", billion).sha256
+    assert [path.name for path in kept(tmp_path / "new")] == [f"tokens-all-all-{text._key({})}"]
 
 
 def test_a_hub_out_of_reach_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(**_: object) -> None:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(text.hub, "load", load)
-    with pytest.raises(DataError, match=r"the Hugging Face hub \(ConnectionError: no route\): put"):
+    monkeypatch.setattr("experiments.data.hub.load", load)
+    with pytest.raises(DataError, match=r"the Hugging Face hub \(ConnectionError: no route\): run"):
         text.load("lm1b", tmp_path)
 
 
@@ -242,11 +267,21 @@ def test_a_folder_that_is_missing_is_said(billion: Path) -> None:
     refused(billion, r"2 of the 4 files of One Billion Word are missing .*heldout-00000-of-00050")
 
 
-@pytest.mark.parametrize(("part", "lines"), [("train", 0), ("train", 5), ("test", 0), ("test", 5)])
-def test_a_file_that_is_not_whole_is_refused(billion: Path, part: str, lines: int) -> None:
+@pytest.mark.parametrize(
+    ("part", "lines", "words"),
+    [
+        ("train", 0, "12 sentences in its split 'train', and 6 were"),
+        ("train", 5, "12 sentences in its split 'train', and 11 were"),
+        ("test", 0, "6 sentences in its split 'validation', and 3 were"),
+        ("test", 5, "6 sentences in its split 'test', and 5 were"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_refused(
+    billion: Path, part: str, lines: int, words: str
+) -> None:
     path = last_file(billion, part)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
-    refused(billion, f"has 12 sentences in its part '{part}', and {6 + lines} were read")
+    refused(billion, words)
 
 
 def test_other_files_are_other_tokens(billion: Path) -> None:
@@ -257,10 +292,15 @@ def test_other_files_are_other_tokens(billion: Path) -> None:
     assert len(kept(billion)) == 2
 
 
-def test_a_stream_that_breaks_off_leaves_no_half_corpus(billion: Path) -> None:
-    last_file(billion, "test").write_bytes(b"\xff\xfe\n")
-    refused(billion, r"news\.en\.heldout-00001-of-00050 cannot be read .*can't decode")
-    assert kept(billion) == []
+def test_a_file_that_cannot_be_read_leaves_no_half_corpus(billion: Path) -> None:
+    path = last_file(billion, "test")
+    content = path.read_bytes()
+    path.write_bytes(b"\xff\xfe\n")
+    for _ in range(2):
+        with pytest.raises(DataError, match=rf"{path.name} cannot be read .*can't decode"):
+            text.load("lm1b", billion)
+    path.write_bytes(content)
+    assert len(text.load("lm1b", billion).test) == 30
 
 
 def _halved(path: Path) -> None:
@@ -289,9 +329,12 @@ def test_memory_does_not_grow_with_the_text(
     monkeypatch.setattr(text, "CHUNK", 1000)
 
     def peak(repeats: int, folder: str) -> int:
-        lines: Callable[[str], object] = lambda _: (f"the {n % 50}" for n in range(repeats))  # noqa: E731
+        def shards(_: str) -> list[Iterator[str]]:
+            return [(f"the {n % 50}" for n in range(repeats)) for _ in range(2)]
+
+        published = dict.fromkeys(text.SPLITS, 2 * repeats)
         tracemalloc.start()
-        text._on_disk(lines, dict.fromkeys(text.SPLITS, 10**9), tmp_path / folder)
+        text._on_disk(shards, published, dict.fromkeys(text.SPLITS, 10**9), tmp_path / folder)
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return highest

@@ -13,15 +13,17 @@ import json
 import lzma
 import os
 import re
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from experiments.data import hub
@@ -34,6 +36,8 @@ SPLITS = ("train", "validation", "test")
 CHUNK = 1 << 20
 """Tokens that are encoded at once: what is in memory of a text that is not."""
 ALL = 0
+WHOLE = "whole"
+"""Where the tokens of a text that is on disk are before they are all there."""
 
 WIKITEXT = {
     "wiki.train.tokens": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
@@ -66,6 +70,8 @@ LM1B = {
     "train": Part(tuple(map(TRAINING.format, range(1, 100))), 30_301_028),
     "test": Part(tuple(map(HELD_OUT.format, range(50))), 306_688),
 }
+TAKEN = {"train": ("train", 0, 1), "validation": ("test", 0, 2), "test": ("test", 1, 2)}
+"""Of which part each split is, from which sentence on, and how many further the next one is."""
 HUB = {"path": "billion-word-benchmark/lm1b", "revision": "refs/convert/parquet"}
 """Where the hub has the same sentences.
 
@@ -75,6 +81,8 @@ what is read to its end is held against the number of sentences instead.
 
 Lines = Callable[[str], Iterable[str]]
 """The lines of a split, as often as they are asked for; words are parted by white space."""
+Shards = Callable[[str], Sequence[Iterable[str]]]
+"""The lines of a split in parts, each of which may be asked for without those before it."""
 Tokens = NDArray[np.int32]
 
 
@@ -128,7 +136,7 @@ def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = 
         files = _archive(root / name)
         sizes = f"{train_tokens or 'all'}-{held_out_tokens or 'all'}"
         kept = root / name / f"tokens-{sizes}-{_key(files)}"
-        return _on_disk(_billion(files), limits, kept)
+        return _on_disk(_billion(files), _published(), limits, kept)
     return _in_memory(name, {"sotu": _addresses}.get(name, _files)(root / name), limits)
 
 
@@ -227,51 +235,66 @@ def _key(files: dict[str, list[Path]]) -> str:
     return hashlib.sha256(json.dumps(source or HUB).encode()).hexdigest()[:8]
 
 
-def _billion(files: dict[str, list[Path]]) -> Lines:
+def _billion(files: dict[str, list[Path]]) -> Shards:
     """The sentences of One Billion Word, from the files of its archive, or else from the hub.
 
     The held-out sentences are in turn for validation and for tests.
     """
 
-    def lines(split: str) -> Iterator[str]:
-        part = "train" if split == "train" else "test"
-        step, rest = {"train": (1, 0), "validation": (2, 1), "test": (2, 0)}[split]
-        count = 0
-        for count, sentence in enumerate(_unpacked(files[part]) if files else _streamed(part), 1):
-            if count % step == rest:
-                yield sentence
-        if count != LM1B[part].sentences:
-            raise DataError(
-                f"One Billion Word has {LM1B[part].sentences:,} sentences in its part {part!r}, "
-                f"and {count:,} were read: they are not the published files; get them anew."
-            )
+    def shards(split: str) -> list[Iterable[str]]:
+        part, first, step = TAKEN[split]
+        found = [_unpacked(path) for path in files[part]] if files else _streamed(part)
+        if step > 1:  # to be counted from the first of them all
+            found = [(sentence for shard in found for sentence in shard)]
+        return [itertools.islice(lines, first, None, step) for lines in found]
 
-    return lines
+    return shards
 
 
-def _unpacked(files: list[Path]) -> Iterator[str]:
-    for path in files:
-        try:
-            with path.open(encoding="utf-8-sig") as lines:
-                yield from lines
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{path} cannot be read ({error}): unpack the archive of One Billion Word anew."
-            ) from error
+def _published() -> dict[str, int]:
+    """How many sentences One Billion Word has, by split."""
+    return {
+        split: len(range(first, LM1B[part].sentences, step))
+        for split, (part, first, step) in TAKEN.items()
+    }
 
 
-def _streamed(part: str) -> Iterator[str]:
+def _unpacked(path: Path) -> Iterator[str]:
     try:
-        for row in hub.load(**HUB, split=part, streaming=True):
-            yield row["text"]
+        with path.open(encoding="utf-8-sig") as lines:
+            yield from lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): unpack the archive of One Billion Word anew."
+        ) from error
+
+
+def _streamed(part: str) -> list[Iterator[str]]:
+    """The sentences of each of the hub's files; `datasets` itself outlasts a connection's gaps."""
+
+    def sentences(shard: Iterable[dict[str, str]]) -> Iterator[str]:
+        with _from_the_hub():
+            for row in shard:
+                yield row["text"]
+
+    with _from_the_hub():
+        stream = hub.load(**HUB, split=part, streaming=True)
+        count = stream.num_shards
+        return [sentences(stream.shard(count, number)) for number in range(count)]
+
+
+@contextmanager
+def _from_the_hub() -> Iterator[None]:
+    try:
+        yield
     except DataError:
         raise
     except Exception as error:  # every way to the hub fails with errors of its own
         folders = " and ".join(name.partition("/")[0] for name in (TRAINING, HELD_OUT))
         raise DataError(
             f"One Billion Word cannot be read from the Hugging Face hub ({type(error).__name__}: "
-            f"{error}): put the folders {folders} of its archive into the folder lm1b of the data "
-            "sets."
+            f"{error}): run it again to go on with what came, or put the folders {folders} of its "
+            "archive into the folder lm1b of the data sets."
         ) from error
 
 
@@ -288,32 +311,25 @@ def _sentences(lines: Iterable[str], limit: int) -> Iterator[list[str]]:
             return
 
 
-def vocabulary(sentences: Iterable[list[str]]) -> dict[str, int]:
+def _vocabulary(counts: Counter[str]) -> dict[str, int]:
     """The words that are known and how often each was seen, the most frequent first."""
-    counts: Counter[str] = Counter()
-    for sentence in sentences:
-        counts.update(sentence)
     known = {word: count for word, count in counts.items() if count > RARE}
     known[END] = counts[END]
     known[UNKNOWN] = known.get(UNKNOWN, 0) + counts.total() - sum(known.values())
     return dict(sorted(known.items(), key=lambda item: (-item[1], item[0])))
 
 
-def encoded(sentences: Iterable[list[str]], words: Iterable[str]) -> Iterator[Tokens]:
-    """The tokens of some sentences, in chunks."""
-    index = {word: number for number, word in enumerate(words)}
-    unknown = index[UNKNOWN]
-    numbers = (index.get(word, unknown) for word in itertools.chain.from_iterable(sentences))
-    while (chunk := np.fromiter(itertools.islice(numbers, CHUNK), np.int32)).size:
-        yield chunk
-
-
 def _in_memory(name: str, lines: Lines, limits: dict[str, int]) -> Corpus:
-    known = vocabulary(_sentences(lines("train"), limits["train"]))
-    tokens = {}
-    for split in SPLITS:
-        chunks = [*encoded(_sentences(lines(split), limits[split]), known)]
-        tokens[split] = np.concatenate(chunks)
+    def words(split: str) -> Iterator[str]:
+        return itertools.chain.from_iterable(_sentences(lines(split), limits[split]))
+
+    known = _vocabulary(Counter(words("train")))
+    index = {word: number for number, word in enumerate(known)}
+    unknown = index[UNKNOWN]
+    tokens = {
+        split: np.fromiter((index.get(word, unknown) for word in words(split)), np.int32)
+        for split in SPLITS
+    }
     return _corpus(known, tokens)
 
 
@@ -325,34 +341,125 @@ def _corpus(known: dict[str, int], tokens: dict[str, Tokens]) -> Corpus:
     return Corpus(tuple(known), counts, **tokens, sha256=digest.hexdigest())
 
 
-def _on_disk(lines: Lines, limits: dict[str, int], folder: Path) -> Corpus:
-    """The corpus in files, which are made once: the text goes by twice, and is never in memory."""
+def _on_disk(
+    shards: Shards, published: Mapping[str, int], limits: Mapping[str, int], folder: Path
+) -> Corpus:
+    """The corpus in files, which are made once: the text goes by once, and is never in memory.
+
+    Each shard that has gone by is kept until all have: who is interrupted goes on with the next.
+    """
     if not folder.exists():
+        unfinished = folder.with_name(f".{folder.name}")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".tokens-", dir=folder.parent) as scratch:
-                _write(lines, limits, Path(scratch, folder.name))
-                os.replace(Path(scratch, folder.name), folder)
+            with FileLock(unfinished.with_suffix(".lock")):
+                if not folder.exists():  # else another process has made it meanwhile
+                    _write(shards, published, limits, unfinished)
+                    os.replace(unfinished / WHOLE, folder)
+                    shutil.rmtree(unfinished)
         except OSError as error:
-            if not folder.exists():  # else another process was faster
-                raise DataError(
-                    f"The tokens cannot be stored in {folder} ({error.strerror or error}): name a "
-                    "folder with --data-dir that you can write to and that has 4 GB free."
-                ) from error
+            raise DataError(
+                f"The tokens cannot be stored in {folder} ({error.strerror or error}): name a "
+                "folder with --data-dir that you can write to and that has 7 GB free."
+            ) from error
     return _read(folder)
 
 
-def _write(lines: Lines, limits: dict[str, int], folder: Path) -> None:
-    folder.mkdir()
-    known = vocabulary(_sentences(lines("train"), limits["train"]))
+def _write(
+    shards: Shards, published: Mapping[str, int], limits: Mapping[str, int], folder: Path
+) -> None:
+    folder.mkdir(exist_ok=True)
+    numbered = {split: _number_all(shards(split), limits[split], folder, split) for split in SPLITS}
+    for split, parts in numbered.items():
+        sentences = sum(one.sentences for one in parts)
+        if sum(one.words for one in parts) < limits[split] and sentences != published[split]:
+            shutil.rmtree(folder)
+            raise DataError(
+                f"One Billion Word has {published[split]:,} sentences in its split {split!r}, and "
+                f"{sentences:,} were read: they are not the published files; get them anew."
+            )
+    counts: Counter[str] = Counter()
+    for one in numbered["train"]:
+        counts.update(one.counts())
+    known = _vocabulary(counts)
+    index = {word: number for number, word in enumerate(known)}
     digest = hashlib.sha256("\n".join(known).encode())
+    whole = folder / WHOLE
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
     for split in SPLITS:
-        with Path(folder, split).open("wb") as file:
-            for chunk in encoded(_sentences(lines(split), limits[split]), known):
-                file.write(chunk.data)
-                digest.update(chunk.data)
+        with (whole / split).open("wb") as file:
+            for one in numbered[split]:
+                for chunk in one.tokens(index):
+                    file.write(chunk.data)
+                    digest.update(chunk.data)
     about = {"counts": known, "sha256": digest.hexdigest()}
-    Path(folder, "about.json").write_text(json.dumps(about))
+    (whole / "about.json").write_text(json.dumps(about))
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A shard in a file, every word of it, known or not, as a number of the shard's own."""
+
+    path: Path
+    words: int
+    sentences: int
+
+    def counts(self) -> dict[str, int]:
+        """How often it has each word, in the order of their numbers."""
+        counts: dict[str, int] = _about(self.path)["counts"]
+        return counts
+
+    def tokens(self, index: Mapping[str, int]) -> Iterator[Tokens]:
+        """The numbers that its words have in a vocabulary, in chunks."""
+        unknown = index[UNKNOWN]
+        table = np.array([index.get(word, unknown) for word in self.counts()], np.int32)
+        with self.path.open("rb") as file:
+            while (chunk := np.fromfile(file, np.int32, CHUNK)).size:
+                yield table[chunk]
+
+
+def _about(path: Path) -> Any:
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def _number_all(
+    shards: Sequence[Iterable[str]], limit: int, folder: Path, split: str
+) -> list[_Numbered]:
+    """Each shard in numbers, up to `limit` words in all; what is there from before is taken."""
+    found = []
+    for number, lines in enumerate(shards):
+        path = folder / f"{split}-{number:05}-of-{len(shards):05}"
+        if not path.with_suffix(".json").exists():
+            _number(_sentences(lines, limit), path)
+        found.append(_Numbered(path, path.stat().st_size // 4, _about(path)["sentences"]))
+        limit -= found[-1].words
+        if limit == 0:
+            break
+    return found
+
+
+def _number(sentences: Iterable[list[str]], path: Path) -> None:
+    """Write a shard's numbers and then, in a file that says they are whole, what they stand for."""
+    index: dict[str, int] = {}
+    counts, ends = Counter[int](), 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal ends
+        for sentence in sentences:
+            ends += 1
+            for word in sentence:
+                yield index.setdefault(word, len(index))
+
+    rest = numbers()
+    with path.open("wb") as file:
+        while (chunk := np.fromiter(itertools.islice(rest, CHUNK), np.int32)).size:
+            file.write(chunk.data)
+            counts.update(chunk.tolist())
+    seen = {word: counts[number] for word, number in index.items()}
+    scratch = path.with_suffix(".scratch")
+    scratch.write_text(json.dumps({"counts": seen, "sentences": ends}))
+    os.replace(scratch, path.with_suffix(".json"))
 
 
 def _read(folder: Path) -> Corpus:
