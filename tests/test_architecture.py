@@ -50,8 +50,8 @@ ARROWS = {
     "experiments.launch": "torch spec errors record machine campaign engine group hold progress "
     "tensorboard",
     "experiments.slurm": "submitit spec errors record launch",
-    "experiments.benchmarks": "torch torchvision pandas benchmarks spec errors record tasks data "
-    "engine radam_core",
+    "experiments.benchmarks": "torch torchvision transformers pandas benchmarks spec errors record "
+    "tasks data engine radam_core",
     "experiments.peers": "torch pandas errors peers radam_core torch_optimizer timm "
     "pytorch_optimizer optax jax pytorch_warmup schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "

@@ -68,12 +68,16 @@ class Over(Exception):
     """Ends a contestant's training."""
 
 
-WORKS = {"language": language.work, "translation": translation.work}
+WORKS: dict[str, Callable[[str], train.Work]] = {
+    "language": language.work,
+    "gpt2": functools.partial(language.work, network="pre"),
+    "translation": translation.work,
+}
 TINY = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 16}
 
 
 @pytest.mark.parametrize("plain", [True, False])
-@pytest.mark.parametrize("name", ["language", "translation"])
+@pytest.mark.parametrize("name", WORKS)
 def test_a_turn_is_so_many_updates(monkeypatch: pytest.MonkeyPatch, name: str, plain: bool) -> None:
     """Of the loop and of the engine alike, across the ends of epochs of eight updates."""
     monkeypatch.setattr(language, "EPOCH", 8)
@@ -103,7 +107,7 @@ def test_a_turn_is_so_many_updates(monkeypatch: pytest.MonkeyPatch, name: str, p
 
 
 def test_what_an_update_has_is_counted() -> None:
-    assert language.work("cpu").size == 32 * 20
+    assert [WORKS[name]("cpu").size for name in ("language", "gpt2")] == [32 * 20, 16 * 32]
     task = translation._task("cpu")
     batches = list(task.batches(0))[: task.batches_per_pass]
     tokens = sum(int((target != PAD).sum()) for _, target in batches)

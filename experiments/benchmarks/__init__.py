@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pandas as pd
@@ -18,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[str], pd.DataFrame]] = {
     "probes": probes.benchmark,
     "train": train.benchmark,
     "language": language.benchmark,
+    "gpt2": functools.partial(language.benchmark, network="pre"),
     "translation": translation.benchmark,
 }
 """By name: device -> table."""

@@ -1,7 +1,7 @@
-"""Words per second in training an LSTM: the engine against a straightforward loop, in turns.
+"""Words per second in training a language model: the engine against a straightforward loop.
 
-On a GPU it is the network of the paper in its batches of 128 unrolls of 20 words, on a CPU a
-smaller one, both on the State of the Union addresses: what the words are takes no time.
+An LSTM, on a GPU that of the paper in its batches of 128 unrolls of 20 words; and a small GPT-2. On
+a CPU both are smaller. All read the State of the Union addresses: what the words are takes no time.
 """
 
 from __future__ import annotations
@@ -12,19 +12,28 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from experiments.benchmarks.train import EPOCHS, Contestant, Turn, Work, compare
 from experiments.data import text
 from experiments.spec import Optim, Run, options
 
-LENGTH, LAYERS, DROPOUT, CLIP, RATE = 20, 2, 0.1, 5.0, 1e-3
+DROPOUT, CLIP, RATE = 0.1, 5.0, 1e-3
 CUTOFFS = (500, 2000)
 EPOCH = 300
 """Updates."""
-BATCH = {"cpu": 32, "cuda": 128}
-WIDTHS = {"cpu": (64, 128), "cuda": (300, 2048)}
-"""Of embedding and hidden state."""
+SIZES: dict[str, dict[str, dict[str, int]]] = {
+    "lstm": {
+        "cpu": {"batch": 32, "length": 20, "layers": 2, "width": 128, "embedding": 64},
+        "cuda": {"batch": 128, "length": 20, "layers": 2, "width": 2048, "embedding": 300},
+    },
+    "pre": {
+        "cpu": {"batch": 16, "length": 32, "layers": 2, "width": 64, "heads": 2},
+        "cuda": {"batch": 32, "length": 256, "layers": 6, "width": 384, "heads": 6},
+    },
+}
+"""By network, as the task names them, and kind of device."""
 
 ON_CPU = {
     "plain loop": Contestant("float32", plain=True),
@@ -39,72 +48,118 @@ ON_GPU = {
 }
 
 
-def benchmark(device: str = "cpu") -> pd.DataFrame:
+def benchmark(device: str = "cpu", network: str = "lstm") -> pd.DataFrame:
     """Median words per second over all jobs, and the ratio to the straightforward loop."""
     kind = torch.device(device).type
     on_gpu = kind == "cuda"
-    return compare(work(kind), ON_GPU if on_gpu else ON_CPU, device, updates=100 if on_gpu else 20)
+    contestants = ON_GPU if on_gpu else ON_CPU
+    return compare(work(kind, network), contestants, device, updates=100 if on_gpu else 20)
 
 
-def work(kind: str) -> Work:
+def work(kind: str, network: str = "lstm") -> Work:
     """What is trained on a kind of device: "cpu" or "cuda"."""
-    run, plain = functools.partial(_run, kind), functools.partial(plain_loop, kind)
-    return Work("words", BATCH[kind] * LENGTH, run, plain)
+    sizes = SIZES[network][kind]
+    run, plain = (
+        functools.partial(_run, kind, network),
+        functools.partial(plain_loop, kind, network),
+    )
+    return Work("words", sizes["batch"] * sizes["length"], run, plain)
 
 
-def _tokens(kind: str) -> int:
-    return EPOCH * BATCH[kind] * LENGTH + 1
+def _tokens(sizes: dict[str, int]) -> int:
+    return EPOCH * sizes["batch"] * sizes["length"] + 1
 
 
-def _run(kind: str, one: Contestant) -> Run:
-    embedding, width = WIDTHS[kind]
+def _run(kind: str, network: str, one: Contestant) -> Run:
+    sizes = SIZES[network][kind]
     return Run(
         task="language_model",
         optim=Optim("adam", RATE),
         epochs=EPOCHS,
-        batch_size=BATCH[kind],
+        batch_size=sizes["batch"],
         precision=one.precision,
         clip=CLIP,
         settings=options(
+            **{name: size for name, size in sizes.items() if name != "batch"},
             corpus="sotu",
-            train_tokens=_tokens(kind),
+            train_tokens=_tokens(sizes),
             held_out_tokens=1,
-            network="lstm",
-            length=LENGTH,
+            network=network,
             cutoffs=CUTOFFS,
-            embedding=embedding,
-            width=width,
-            layers=LAYERS,
             dropout=DROPOUT,
         ),
     )
 
 
-def plain_loop(kind: str, turn: Turn, device: str, updates: int) -> None:
+def plain_loop(kind: str, network: str, turn: Turn, device: str, updates: int) -> None:
     """Train as tutorials do; for ever, if `turn` never raises."""
-    corpus = text.load("sotu", Path(), _tokens(kind), held_out_tokens=1)
-    batch, (embedding, width) = BATCH[kind], WIDTHS[kind]
-    words = torch.from_numpy(corpus.train[:-1].copy()).long()
-    streams = words.view(batch, -1).t().contiguous().to(device)  # [time, batch]
-    embed = nn.Embedding(len(corpus.words), embedding).to(device)
-    lstm = nn.LSTM(embedding, width, LAYERS, dropout=DROPOUT).to(device)
-    drop = nn.Dropout(DROPOUT)
-    head = nn.AdaptiveLogSoftmaxWithLoss(width, len(corpus.words), [*CUTOFFS]).to(device)
-    parameters = [one for part in (embed, lstm, head) for one in part.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=RATE)
+    sizes = SIZES[network][kind]
+    corpus = text.load("sotu", Path(), _tokens(sizes), held_out_tokens=1)
+    tokens = torch.from_numpy(corpus.train.copy()).long()
+    model: nn.Module
+    if network == "lstm":
+        model = _LSTM(len(corpus.words), sizes).to(device)
+        streams = tokens[:-1].view(sizes["batch"], -1).t().contiguous().to(device)
+        firsts = range(0, len(streams) - 1, sizes["length"])
+        batches: Any = [streams[first : first + sizes["length"] + 1] for first in firsts]
+    else:
+        model = _GPT2(len(corpus.words), sizes).to(device)
+        windows: Any = tokens.unfold(0, sizes["length"] + 1, sizes["length"])
+        batches = DataLoader(windows, sizes["batch"], shuffle=True, drop_last=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     done, total = 0, 0.0
     while True:
-        state: Any = None
-        for first in range(0, len(streams) - 1, LENGTH):
-            window = streams[first : first + LENGTH + 1]
-            state = state and tuple(part.detach() for part in state)
+        for batch in batches:
             optimizer.zero_grad()
-            read, state = lstm(drop(embed(window[:-1])), state)
-            loss = head(drop(read).flatten(0, 1), window[1:].flatten()).loss
+            loss = model(batch.to(device))
             torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(parameters, CLIP)
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimizer.step()
             total += loss.item()
             done += 1
             if done % updates == 0:
                 turn()
+
+
+class _LSTM(nn.Module):
+    """Tokens [time, batch] -> the mean loss; it goes on where the last batch has ended."""
+
+    def __init__(self, words: int, sizes: dict[str, int]) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, sizes["embedding"])
+        self.lstm = nn.LSTM(sizes["embedding"], sizes["width"], sizes["layers"], dropout=DROPOUT)
+        self.drop = nn.Dropout(DROPOUT)
+        self.head = nn.AdaptiveLogSoftmaxWithLoss(sizes["width"], words, [*CUTOFFS])
+        self.state: Any = None
+
+    def forward(self, window: Tensor) -> Tensor:
+        self.state = self.state and tuple(part.detach() for part in self.state)
+        read, self.state = self.lstm(self.drop(self.embed(window[:-1])), self.state)
+        loss: Tensor = self.head(self.drop(read).flatten(0, 1), window[1:].flatten()).loss
+        return loss
+
+
+class _GPT2(nn.Module):
+    """Tokens [batch, time] -> the mean loss."""
+
+    def __init__(self, words: int, sizes: dict[str, int]) -> None:
+        super().__init__()
+        from transformers import GPT2Config, GPT2Model
+
+        self.body = GPT2Model(
+            GPT2Config(
+                vocab_size=words,
+                n_positions=sizes["length"],
+                n_embd=sizes["width"],
+                n_layer=sizes["layers"],
+                n_head=sizes["heads"],
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        )
+        self.head = nn.AdaptiveLogSoftmaxWithLoss(sizes["width"], words, [*CUTOFFS])
+
+    def forward(self, windows: Tensor) -> Tensor:
+        read = self.body(input_ids=windows[:, :-1]).last_hidden_state
+        loss: Tensor = self.head(read.flatten(0, 1), windows[:, 1:].flatten()).loss
+        return loss
