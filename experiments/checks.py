@@ -16,14 +16,18 @@ from experiments.verdict import MIN_SEEDS, Records
 
 ONE_LESS = "one seed less"
 BEST_EPOCH = "the best test epoch, as the authors count"
+OTHER_RATES = "learning rates chosen without one seed"
+CHOSEN_BY = ("validation_accuracy", "validation_loss")
+"""What a learning rate is chosen by, in the mean over the seeds."""
 SHUFFLES = 10
 
 
 def readings(records: Records) -> Iterator[tuple[str, Records]]:
     """The records without each of the seeds, and by the authors' protocol; each with its name.
 
-    There are as many without a seed as there are seeds, if what is left can still decide; and one
-    that takes classifiers at their best test epoch, in the place of the last.
+    There are as many without a seed as there are seeds, if what is left can still decide; one
+    that takes classifiers at their best test epoch, in the place of the last; and as many as there
+    are seeds in which one has no say in the choice of a learning rate, and counts all the same.
     """
     seeds = records.runs["seed"]
     if seeds.nunique() > MIN_SEEDS:
@@ -34,6 +38,11 @@ def readings(records: Records) -> Iterator[tuple[str, Records]]:
         tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
         best = records.runs["run_id"].map(tests.groupby("run_id")["value"].max())
         yield BEST_EPOCH, Records(records.runs.assign(test_accuracy=best), curves)
+    choice = records.runs.filter(CHOSEN_BY)
+    if choice.columns.size and seeds.nunique() > 1:
+        for seed in seeds.unique():
+            without = records.runs.assign(**choice.mask(seeds == seed))
+            yield OTHER_RATES, Records(without, records.curves)
 
 
 def pairings(runs: Iterable[Run], records: Records) -> Iterator[Records]:

@@ -21,7 +21,7 @@ from experiments.verdict import judge
 
 CPU = "cpu"
 PAIRED = "the seeds shuffled"
-READINGS = (checks.ONE_LESS, checks.BEST_EPOCH, PAIRED)
+READINGS = (checks.ONE_LESS, checks.BEST_EPOCH, checks.OTHER_RATES, PAIRED)
 
 
 def deviations(artifact: Artifact, scale: str) -> pd.DataFrame:

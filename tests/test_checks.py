@@ -62,6 +62,28 @@ def test_the_authors_protocol_counts_the_best_test_epoch() -> None:
     assert set(lead(records)) == {1.0}
 
 
+def test_no_seed_alone_may_choose_a_learning_rate() -> None:
+    """RAdam ends higher at one of two rates, and one seed alone has that rate chosen."""
+    runs = grid(planned(3)[0], seed=range(3), optim=ARMS, lr=(0.1, 1.0))
+    records = recorded(runs, [1.0, 1.1, 0.9])
+    low = records.runs["lr"].eq(0.1)
+    is_radam = records.runs["optimizer"].eq("radam")
+    chance = {0: 60.0, 1: 50.0, 2: 50.0}  # RAdam's at the rate at which it ends higher
+    validation = records.runs["seed"].map(chance).where(is_radam & low, 52.0)
+    ends = records.runs["test_accuracy"] - 5.0 * (is_radam & ~low)
+    table = records.runs.assign(validation_accuracy=validation, test_accuracy=ends)
+
+    def at_best(records: Records) -> pd.Series:
+        means = records.runs.groupby(["optimizer", "lr"])["validation_accuracy"].mean()
+        best = means.groupby("optimizer").idxmax()
+        chosen = records.runs.set_index(["optimizer", "lr"]).loc[list(best)]
+        return lead(Records(chosen.reset_index(), records.curves))
+
+    claim = Claim("fig0.better", "it is better", "by eye", (Part("points", at_best, above=0.0),))
+    verdict = artifact(runs).judged(claim, Records(table, records.curves), "cpu")
+    assert (verdict.status, verdict.fails_with) == ("inconclusive", (checks.OTHER_RATES,))
+
+
 def test_shuffled_seeds_give_every_arm_the_values_that_it_has() -> None:
     runs = planned(3)
     records = recorded(runs, [1, 2, 3])
