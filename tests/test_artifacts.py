@@ -41,6 +41,7 @@ TRANSLATION = {
     *("optimizer", "optim.delay", "optim.eps", "LinearWarmup.steps", "seed"),
     *("epochs", "LinearDecay.delay", "probes"),  # of Adam-2k, by its delay
 }
+TRANSFORMERS = {"optimizer", "LinearWarmup.steps", "UntunedLinearWarmup.beta2", "lr", "seed"}
 OF_NETWORKS = {
     name for bases in heavy_tails.BASES.values() for base in bases for name, _ in base.settings
 }
@@ -57,14 +58,8 @@ COMPARED: dict[str, set[str]] = {
     "counted-rectification": {"optimizer", "lr", "seed"},
     "sparse-words": {"optimizer", "optim.momentum", "optim.alpha", "optim.betas", "lr", "seed"},
     "rare-words": set(),
-    "gpt2": {
-        "optimizer",
-        "LinearWarmup.steps",
-        "UntunedLinearWarmup.beta2",
-        "network",
-        "lr",
-        "seed",
-    },
+    "gpt2": TRANSFORMERS | {"network"},
+    "gpt2-state-of-the-union": TRANSFORMERS,
     "fig1": TRANSLATION,
     "fig2": TRANSLATION,
     "fig3": TRANSLATION,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -86,22 +87,26 @@ TUNED = {"smoke": 8, "cpu": 200, "paper": 200}
 """Updates of the linear warmup."""
 
 
-def _runs(scale: str) -> tuple[Run, ...]:
-    """Every arm at every rate, on both networks; seed by seed, so that comparisons end whole."""
-    base = BASES[scale]
+def arms(base: Run, scale: str, networks: Iterable[str], rates: Iterable[float]) -> tuple[Run, ...]:
+    """Every arm at every rate, on all networks; seed by seed, so that comparisons end whole."""
     warmups = ((), (linear(TUNED[scale]),), (UNTUNED,))
-    arms = [(ADAM, (*warmup, *base.schedule)) for warmup in warmups] + [(RADAM, base.schedule)]
+    of = [(ADAM, (*warmup, *base.schedule)) for warmup in warmups] + [(RADAM, base.schedule)]
     return tuple(
         run
         for seed in range(SEEDS[scale])
-        for optim, schedule in arms
+        for optim, schedule in of
         for run in grid(
             dataclasses.replace(base, seed=seed, schedule=schedule),
             optim=(optim,),
-            network=NETWORKS,
-            lr=LEARNING_RATES[scale],
+            network=networks,
+            lr=rates,
         )
     )
+
+
+def _networks(records: Records) -> dict[str, str]:
+    there = set(records.runs["network"])
+    return {network: title for network, title in NETWORKS.items() if network in there}
 
 
 def _on(records: Records, network: str) -> Records:
@@ -134,7 +139,7 @@ def _perplexity(records: Records, network: str, arm: str) -> pd.Series:
 def ends(records: Records) -> pd.Series:
     """Final test perplexity by network, arm, learning rate and seed; no claim is about it."""
     found = {}
-    for network in NETWORKS:
+    for network in _networks(records):
         chosen = _on(records, network)
         for kind in (PLAIN, WARMED, UNTUNED_ARM, RECTIFIED):
             for lr in sorted(chosen.runs["lr"].unique()):
@@ -157,57 +162,74 @@ def _part(label: str, network: str, arm: str, rival: str, above: float, below: f
 ANY = float("inf")
 LEARNS = 500.0
 """Perplexity, below which a model counts as one that has learnt: word frequencies give more."""
-CLAIMS = (
-    *(
+
+
+def claims(study: str, networks: Mapping[str, str], on: str = "") -> tuple[Claim, ...]:
+    """What is claimed of some networks, `on` a text."""
+    replaces = (
         Claim(
-            f"gpt2.replaces-warmup-{network}",
+            f"{study}.replaces-warmup-{network}",
             "RAdam replaces the warmup: it ends at most 1 % of perplexity above Adam with linear "
-            f"warmup, {words}",
+            f"warmup, {words}{on}",
             "not tried",
             (
                 _part(
-                    "RAdam's test perplexity below that with warmup", network, RECTIFIED, WARMED,
-                    above=-1.0, below=ANY,
+                    "RAdam's test perplexity below that with warmup",
+                    network,
+                    RECTIFIED,
+                    WARMED,
+                    above=-1.0,
+                    below=ANY,
                 ),
             ),
             given=(_learns(network, WARMED),),
         )
-        for network, words in NETWORKS.items()
-    ),
-    *(
+        for network, words in networks.items()
+    )
+    helps = (
         Claim(
-            f"gpt2.warmup-helps-{network}",
-            f"Adam ends at a lower perplexity with linear warmup than without, {words}",
+            f"{study}.warmup-helps-{network}",
+            f"Adam ends at a lower perplexity with linear warmup than without, {words}{on}",
             "not tried",
             (
                 _part(
-                    "test perplexity with warmup below that without", network, WARMED, PLAIN,
-                    above=0.0, below=ANY,
+                    "test perplexity with warmup below that without",
+                    network,
+                    WARMED,
+                    PLAIN,
+                    above=0.0,
+                    below=ANY,
                 ),
             ),
         )
-        for network, words in NETWORKS.items()
-    ),
-    Claim(
-        "gpt2.untuned",
-        "Untuned linear warmup on Adam ends within 1 % of RAdam's perplexity, on both networks",
+        for network, words in networks.items()
+    )
+    where = ", on both networks" if len(networks) > 1 else on
+    untuned = Claim(
+        f"{study}.untuned",
+        f"Untuned linear warmup on Adam ends within 1 % of RAdam's perplexity{where}",
         "not tried; Ma & Yarats (2021): as good",
         tuple(
             _part(
-                "its test perplexity below RAdam's", network, UNTUNED_ARM, RECTIFIED,
-                above=-1.0, below=1.0,
+                "its test perplexity below RAdam's",
+                network,
+                UNTUNED_ARM,
+                RECTIFIED,
+                above=-1.0,
+                below=1.0,
             )
-            for network in NETWORKS
+            for network in networks
         ),
-        given=tuple(_learns(network, RECTIFIED) for network in NETWORKS),
-    ),
-)  # fmt: skip
+        given=tuple(_learns(network, RECTIFIED) for network in networks),
+    )
+    return (*replaces, *helps, untuned)
 
 
 def draw(records: Records) -> Figure:
     """A panel a network: final test perplexity by learning rate, a line an arm."""
-    figure, axes = style.panels(2, sharey=True)
-    for panel, (network, title) in zip(axes, NETWORKS.items(), strict=True):
+    networks = _networks(records)
+    figure, axes = style.panels(len(networks), sharey=True)
+    for panel, (network, title) in zip(axes, networks.items(), strict=True):
         runs = _on(records, network).runs
         arms = names(runs)
         sns.lineplot(
@@ -232,7 +254,7 @@ def draw(records: Records) -> Figure:
 def tabulate(records: Records) -> pd.DataFrame:
     """Final test perplexity by network, arm and learning rate; a star marks an arm's best rate."""
     parts = {}
-    for network, title in NETWORKS.items():
+    for network, title in _networks(records).items():
         chosen = _on(records, network)
         parts[title] = tabulate_perplexity(chosen, names(chosen.runs))
     return pd.concat(parts, names=["network", "optimizer"])
@@ -243,9 +265,11 @@ _MINUTES = "every run in three minutes of one core"
 ARTIFACT = Artifact(
     id="gpt2",
     title="Warmup against RAdam on small GPT-2-style language models",
-    order=45,
-    runs={scale: _runs(scale) for scale in BASES},
-    claims=CLAIMS,
+    order=44,
+    runs={
+        scale: arms(base, scale, NETWORKS, LEARNING_RATES[scale]) for scale, base in BASES.items()
+    },
+    claims=claims("gpt2", NETWORKS),
     draw=draw,
     tabulate=tabulate,
     deviations={

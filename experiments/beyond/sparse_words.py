@@ -213,7 +213,7 @@ def _runs(base: Run, rates: tuple[float, ...], seeds: int) -> tuple[Run, ...]:
 ARTIFACT = Artifact(
     id="sparse-words",
     title="Who learns the rare words, and when: a linear model of State of the Union paragraphs",
-    order=44,
+    order=43,
     runs={"smoke": _runs(SMOKE, RATES[1::2], 1), "cpu": _runs(CPU, RATES, 3)},
     claims=CLAIMS,
     draw=draw,

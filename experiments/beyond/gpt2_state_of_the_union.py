@@ -1,0 +1,36 @@
+"""A second text for the small GPT-2: does RAdam replace its warmup on the addresses, too?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments.artifact import Artifact
+from experiments.beyond import gpt2
+from experiments.spec import Schedule, options
+
+NETWORKS = {"pre": gpt2.NETWORKS["pre"]}
+LEARNING_RATES = {"smoke": gpt2.LEARNING_RATES["smoke"], "cpu": (0.003, 0.01, 0.03)}
+"""Without the lowest of those on WikiText-2, which was the best of no arm there."""
+CPU = dataclasses.replace(
+    gpt2.CPU,
+    schedule=(Schedule("CosineDecay", options(total=1), unit="epoch"),),
+    epochs=1,
+    settings=options(**dict(gpt2.CPU.settings) | {"corpus": "sotu", "train_tokens": 0}),
+)
+"""Twice the text once: as many updates as on WikiText-2."""
+BASES = {"smoke": gpt2.SMOKE, "cpu": CPU}
+
+ARTIFACT = Artifact(
+    id="gpt2-state-of-the-union",
+    title="Warmup against RAdam on a small GPT-2, State of the Union addresses",
+    order=45,
+    runs={
+        scale: gpt2.arms(base, scale, NETWORKS, LEARNING_RATES[scale])
+        for scale, base in BASES.items()
+    },
+    claims=gpt2.claims(
+        "gpt2-state-of-the-union", NETWORKS, ", on the State of the Union addresses"
+    ),
+    draw=gpt2.draw,
+    tabulate=gpt2.tabulate,
+)
