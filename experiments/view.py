@@ -194,7 +194,8 @@ def samples(name: str, lr: float) -> Markdown:
     runs = [run for run in runs if run.id in texts]
     if not runs:
         return Markdown(f"{name} is not run yet: `{_command(found)}`")
-    axes = pd.DataFrame([run.axes() for run in runs]).astype(object)
+    axes = pd.DataFrame([run.axes() for run in runs]).convert_dtypes().astype(object)
+    axes = axes.assign(optimizer=axes["optimizer"].map(style.name))
     axes = axes.where(axes.notna(), "").map(ledger.value)
     axes = axes.loc[:, axes.nunique() > 1]
     return shown(axes.assign(text=[_escaped(texts[run.id]) for run in runs]))
