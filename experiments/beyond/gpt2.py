@@ -80,7 +80,7 @@ BASES = {"smoke": SMOKE, "cpu": CPU, "paper": PAPER}
 SEEDS = {"smoke": 1, "cpu": 3, "paper": 5}
 LEARNING_RATES = {
     "smoke": (0.003,),
-    "cpu": (0.001, 0.003, 0.01),
+    "cpu": (0.001, 0.003, 0.01, 0.03),
     "paper": (0.0003, 0.001, 0.003),
 }
 TUNED = {"smoke": 8, "cpu": 200, "paper": 200}
