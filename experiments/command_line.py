@@ -264,8 +264,11 @@ def _estimate(chosen: Mapping[str, Artifact], scale: str, store: Store, as_json:
         for name in studies
     ]
     print(report.plain(pd.DataFrame(rows)))
-    if not hours["all"]:
-        print("How long that takes is not known: no run is recorded yet.")
+    if left["all"] and None in (hours["all"] or {"": None}).values():
+        print(
+            "What is not known is measured, by some updates of every kind of run, with "
+            f"`python -m experiments rehearse --scale {scale} --device DEVICE`."
+        )
 
 
 def _hours(left: int, hours: float | None) -> str:

@@ -184,7 +184,7 @@ def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_
     assert found["thm1"]["hours"] == {}
     assert found["all"]["hours"] == {"cpu": None}
     empty = say(*words, tmp_path / "none", "--scale", "smoke")
-    assert empty.endswith("\nHow long that takes is not known: no run is recorded yet.\n")
+    assert empty.endswith("with `python -m experiments rehearse --scale smoke --device DEVICE`.\n")
 
 
 def test_verdicts_tell_everything_of_every_claim(say: Sentence, tmp_path: Path) -> None:
