@@ -7,8 +7,7 @@ import dataclasses
 from experiments.artifact import Artifact, Deviation
 from experiments.paper import fig4
 from experiments.paper._cifar10 import decay
-from experiments.paper._classifiers import against
-from experiments.paper._language import CPU, lags, leads
+from experiments.paper._language import CPU, lags, leads, yours
 from experiments.spec import options
 from experiments.verdict import Claim
 
@@ -36,13 +35,6 @@ CLAIMS = (
 )
 
 
-def yours(arm: str) -> tuple[Claim, ...]:
-    """The claim about another optimizer."""
-    parts = [*leads(arm, "radam"), *leads(arm, "adam")]
-    text = "ends at a lower test perplexity than RAdam and Adam on the State of the Union addresses"
-    return against("state-of-the-union", arm, text, parts)
-
-
 _SAME = [
     one for one in fig4.ARTIFACT.deviations["cpu"] if one.axis not in ("corpus", "train_tokens")
 ]
@@ -52,7 +44,7 @@ ARTIFACT = Artifact(
     order=42,
     runs={"smoke": fig4.ARTIFACT.at("smoke"), "cpu": fig4.arms(WHOLE, "cpu")},
     claims=CLAIMS,
-    yours=yours,
+    yours=yours("state-of-the-union", " on the State of the Union addresses"),
     draw=fig4.draw,
     tabulate=fig4.tabulate,
     deviations={

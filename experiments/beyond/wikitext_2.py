@@ -6,8 +6,7 @@ import dataclasses
 
 from experiments.artifact import Artifact, Deviation
 from experiments.paper import fig4
-from experiments.paper._classifiers import against
-from experiments.paper._language import PAPER, lags, leads
+from experiments.paper._language import PAPER, lags, leads, yours
 from experiments.spec import options
 from experiments.verdict import Claim
 
@@ -33,20 +32,13 @@ CLAIMS = (
 )
 
 
-def yours(arm: str) -> tuple[Claim, ...]:
-    """The claim about another optimizer."""
-    parts = [*leads(arm, "radam"), *leads(arm, "adam")]
-    text = "ends at a lower test perplexity than RAdam and Adam on WikiText-2"
-    return against("wikitext-2", arm, text, parts)
-
-
 ARTIFACT = Artifact(
     id="wikitext-2",
     title="Language modelling, WikiText-2 in the place of One Billion Word",
     order=41,
     runs={"smoke": fig4.ARTIFACT.at("smoke"), "paper": fig4.arms(WHOLE, "paper")},
     claims=CLAIMS,
-    yours=yours,
+    yours=yours("wikitext-2", " on WikiText-2"),
     draw=fig4.draw,
     tabulate=fig4.tabulate,
     deviations={

@@ -7,7 +7,7 @@ that of a difference. A run that diverged has learnt nothing: it counts with a l
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,9 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from experiments import style
 from experiments.paper._cifar10 import decay
-from experiments.paper._classifiers import epochs
+from experiments.paper._classifiers import against, epochs
 from experiments.spec import Optim, Run, options
-from experiments.verdict import Part, Records
+from experiments.verdict import Claim, Part, Records
 
 PAPERS_RATE = 0.001
 LOST = 20.0
@@ -134,6 +134,17 @@ def lags(arm: str, rival: str) -> tuple[Part, ...]:
         Part(f"{label}, {which}", functools.partial(lag, arm=arm, rival=rival, lr=lr), above=0.0)
         for which, lr in RATES.items()
     )
+
+
+def yours(study: str, on: str = "") -> Callable[[str], tuple[Claim, ...]]:
+    """What a study claims about another optimizer, `on` a text."""
+
+    def of(arm: str) -> tuple[Claim, ...]:
+        parts = [*leads(arm, "radam"), *leads(arm, "adam")]
+        text = f"ends at a lower test perplexity than RAdam and Adam{on}"
+        return against(study, arm, text, parts)
+
+    return of
 
 
 def names(runs: pd.DataFrame) -> dict[str, str]:

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.artifact import Artifact, Deviation
-from experiments.paper._classifiers import against
 from experiments.paper._language import (
     ADAM,
     CPU,
@@ -19,6 +18,7 @@ from experiments.paper._language import (
     leads,
     names,
     tabulate_perplexity,
+    yours,
 )
 from experiments.spec import Run, grid
 from experiments.verdict import Claim, Records
@@ -59,12 +59,6 @@ def arms(base: Run, scale: str) -> tuple[Run, ...]:
     return grid(base, seed=range(SEEDS[scale]), optim=(ADAM, RADAM), lr=LEARNING_RATES[scale])
 
 
-def yours(arm: str) -> tuple[Claim, ...]:
-    """The claim about another optimizer."""
-    parts = [*leads(arm, "radam"), *leads(arm, "adam")]
-    return against("fig4", arm, "ends at a lower test perplexity than RAdam and Adam", parts)
-
-
 def draw(records: Records) -> Figure:
     """Train perplexity by update and test perplexity by epoch, at the paper's learning rate."""
     return draw_perplexity(records, names(records.runs), PAPERS_RATE)
@@ -83,7 +77,7 @@ ARTIFACT = Artifact(
     order=40,
     runs={scale: arms(base, scale) for scale, base in BASES.items()},
     claims=CLAIMS,
-    yours=yours,
+    yours=yours("fig4"),
     draw=draw,
     tabulate=tabulate,
     deviations={
