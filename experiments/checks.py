@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Iterator
 
 from experiments.spec import Run
-from experiments.verdict import MIN_SEEDS, Records
+from experiments.verdict import MIN_SEEDS, NO_SAY, Records
 
 ONE_LESS = "one seed less"
 BEST_EPOCH = "the best test epoch, as the authors count"
@@ -38,10 +38,9 @@ def readings(records: Records) -> Iterator[tuple[str, Records]]:
         tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
         best = records.runs["run_id"].map(tests.groupby("run_id")["value"].max())
         yield BEST_EPOCH, Records(records.runs.assign(test_accuracy=best), curves)
-    choice = records.runs.filter(CHOSEN_BY)
-    if choice.columns.size and seeds.nunique() > 1:
+    if seeds.nunique() > 1 and set(CHOSEN_BY) & set(records.runs):
         for seed in seeds.unique():
-            without = records.runs.assign(**choice.mask(seeds == seed))
+            without = records.runs.assign(**{NO_SAY: seeds == seed})
             yield OTHER_RATES, Records(without, records.curves)
 
 

@@ -42,6 +42,15 @@ class Records:
         return Records(runs, self.curves[self.curves["run_id"].isin(runs["run_id"])])
 
 
+NO_SAY = "no say"
+"""A column, of a reading of the records, that is true for runs that may choose nothing."""
+
+
+def voters(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that choose between learning rates, or arms: all, but in a reading of `checks`."""
+    return runs[~runs[NO_SAY]] if NO_SAY in runs else runs
+
+
 @dataclass(frozen=True)
 class Part:
     """A number that must lie above one bound and below another.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from experiments import checks, ledger, report
 from experiments.artifact import Artifact
+from experiments.paper import _classifiers, _language
 from experiments.record import Result, Store
 from experiments.spec import Optim, Run, grid
 from experiments.verdict import Claim, Part, Records, judge
@@ -73,15 +75,28 @@ def test_no_seed_alone_may_choose_a_learning_rate() -> None:
     ends = records.runs["test_accuracy"] - 5.0 * (is_radam & ~low)
     table = records.runs.assign(validation_accuracy=validation, test_accuracy=ends)
 
-    def at_best(records: Records) -> pd.Series:
-        means = records.runs.groupby(["optimizer", "lr"])["validation_accuracy"].mean()
-        best = means.groupby("optimizer").idxmax()
-        chosen = records.runs.set_index(["optimizer", "lr"]).loc[list(best)]
-        return lead(Records(chosen.reset_index(), records.curves))
-
+    at_best = functools.partial(_classifiers.lead, arm="radam", rival="sgd")
     claim = Claim("fig0.better", "it is better", "by eye", (Part("points", at_best, above=0.0),))
     verdict = artifact(runs).judged(claim, Records(table, records.curves), "cpu")
     assert (verdict.status, verdict.fails_with) == ("inconclusive", (checks.OTHER_RATES,))
+
+
+def test_a_run_that_diverged_has_no_say_where_its_seed_has_none() -> None:
+    runs = pd.DataFrame(
+        [
+            {"run_id": f"{lr}-{seed}", "optimizer": "radam", "lr": lr, "seed": seed}
+            | {"status": "finished", "validation_loss": loss, "validation_accuracy": 100 - loss}
+            for lr, losses in {0.1: [2.0, 2.0, 2.0], 1.0: [1.0, 1.0, float("nan")]}.items()
+            for seed, loss in enumerate(losses)
+        ]
+    )
+    runs["test_accuracy"] = runs["validation_accuracy"]
+    runs.loc[runs["validation_loss"].isna(), "status"] = "diverged"
+    records = Records(runs, pd.DataFrame(columns=["run_id", "split", "metric", "value"]))
+    readings = [one for name, one in checks.readings(records) if name == checks.OTHER_RATES]
+    for best in (_classifiers.best_lr, _language.best_rate):
+        assert best(runs, "radam") == 0.1
+        assert [best(one.runs, "radam") for one in readings] == [0.1, 0.1, 1.0]
 
 
 def test_shuffled_seeds_give_every_arm_the_values_that_it_has() -> None:

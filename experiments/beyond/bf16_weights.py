@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.artifact import Artifact, Deviation
 from experiments.spec import Optim, Run, Schedule, grid, options
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, voters
 
 LEARNING_RATES = (0.0003, 0.001, 0.003)
 REFERENCE = "float32 weights"
@@ -129,7 +129,7 @@ def _at_best_lr(records: Records, arm: str) -> pd.Series:
     """The test loss, in nats by seed, at the learning rate with the lowest validation loss."""
     runs = _labelled(records.runs)
     runs = runs[runs["arm"] == arm]
-    best = runs.groupby("lr")["validation_loss"].mean().idxmin()
+    best = voters(runs).groupby("lr")["validation_loss"].mean().idxmin()
     return runs[runs["lr"] == best].set_index("seed")["test_loss"]
 
 

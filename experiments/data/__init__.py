@@ -7,7 +7,7 @@ report the same digest trained on the same bytes.
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.data import cifar10, digits, image_folder, noise, parallel, text
+from experiments.data import cifar10, digits, image_folder, noise, parallel, text, tokens
 from experiments.data._images import DataError, Images
 
 __all__ = ["LOADERS", "NAMES", "DataError", "Images", "checked", "load"]
@@ -80,7 +80,7 @@ def checked(name: str, root: Path) -> str:
         )
     if name in text.TEXTS:
         words = text.load(name, root)
-        counts = ", ".join(f"{len(getattr(words, split)):,} {split}" for split in text.SPLITS)
+        counts = ", ".join(f"{len(getattr(words, split)):,} {split}" for split in tokens.SPLITS)
         return f"{name}: tokens ({counts}) of {len(words.words):,} words, sha256 {words.sha256}"
     images = load(name, root, download=True)
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from experiments.data._images import DataError
@@ -26,17 +27,34 @@ def load(path: str, revision: str | None = None, **arguments: Any) -> Any:
     OSError, ValueError
         If the hub cannot be reached, or has no such data set.
     """
+    datasets = _package("datasets")
+    if not _package("huggingface_hub").constants.HF_HUB_OFFLINE:
+        commit(path, revision)
+    return datasets.load_dataset(path, revision=revision, **arguments)
+
+
+def commit(path: str, revision: str | None = None) -> str:
+    """The commit that a branch or tag of a data set is at.
+
+    Raises
+    ------
+    DataError, OSError
+        As `load`.
+    """
     try:
-        import datasets
-        from huggingface_hub import HfApi, constants
+        found = _package("huggingface_hub").HfApi().dataset_info(path, revision=revision)
+    except DataError:
+        raise
+    except Exception as error:  # its client's errors have no class in common
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+    return str(found.sha)
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise DataError(
             f"What the Hugging Face hub has needs the package {error.name!r}, which is not "
             "installed: run `make env` and use the Python of its environment."
         ) from error
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            HfApi().dataset_info(path, revision=revision)
-        except Exception as error:  # its client's errors have no class in common
-            raise ConnectionError(f"{type(error).__name__}: {error}") from error
-    return datasets.load_dataset(path, revision=revision, **arguments)

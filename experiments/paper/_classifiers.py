@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.artifact import Deviation
 from experiments.spec import Optim, options
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, voters
 
 SGD = Optim("sgd", lr=0.1, weight_decay=1e-4, options=options(momentum=0.9))
 ADAM = Optim("adam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999)))
@@ -52,7 +52,8 @@ def of_arm(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 def best_lr(runs: pd.DataFrame, arm: str) -> float:
     """The learning rate with the highest mean validation accuracy over the seeds."""
-    return float(of_arm(runs, arm).groupby("lr")["validation_accuracy"].mean().idxmax())
+    chosen = of_arm(voters(runs), arm)
+    return float(chosen.groupby("lr")["validation_accuracy"].mean().idxmax())
 
 
 def at_best_lr(runs: pd.DataFrame, arm: str) -> pd.DataFrame:

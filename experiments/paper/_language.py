@@ -20,7 +20,7 @@ from experiments import style
 from experiments.paper._cifar10 import decay
 from experiments.paper._classifiers import against, epochs
 from experiments.spec import Optim, Run, options
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, voters
 
 PAPERS_RATE = 0.001
 LOST = 20.0
@@ -77,7 +77,7 @@ SMOKE = Run(
 
 def best_rate(runs: pd.DataFrame, arm: str) -> float:
     """The learning rate with the lowest mean validation loss over the seeds."""
-    chosen = runs[runs["optimizer"] == arm]
+    chosen = voters(runs[runs["optimizer"] == arm])
     losses = chosen["validation_loss"].where(chosen["status"] == "finished", LOST)
     return float(losses.groupby(chosen["lr"]).mean().idxmin())
 

@@ -22,7 +22,7 @@ from experiments.paper._warmup import (
     linear,
     tabulate,
 )
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, voters
 
 UPDATES = (100, 200, 500, 1000)
 SMOKE_UPDATES = (2, 16)
@@ -43,7 +43,8 @@ def _lead_over_best(records: Records, arm: str) -> pd.Series:
     records = by_warmup(records)
     runs = records.runs
     validation = {
-        warmup: at_best_lr(runs, warmup)["validation_accuracy"].mean() for warmup in _warmups(runs)
+        warmup: voters(at_best_lr(runs, warmup))["validation_accuracy"].mean()
+        for warmup in _warmups(runs)
     }
     return lead(records, arm, max(validation, key=lambda warmup: validation[warmup]))
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from experiments.data import text
+from experiments.data.tokens import END, UNKNOWN, Tokens
 from experiments.errors import UserError
 from experiments.spec import Run
 from experiments.tasks._language_networks import (
@@ -116,7 +117,7 @@ class LanguageModel:
             values[split, "perplexity"] = math.exp(min(nats, 700.0))
         return values
 
-    def _nats(self, model: Network, tokens: text.Tokens) -> float:
+    def _nats(self, model: Network, tokens: Tokens) -> float:
         """Minus the log-probability of a text, each word given those before it.
 
         The text is cut into streams that are read side by side, window by window. An LSTM is given
@@ -143,7 +144,7 @@ class LanguageModel:
 
     @property
     def _end(self) -> int:
-        return self.corpus.words.index(text.END)
+        return self.corpus.words.index(END)
 
     def remarks(self, model: nn.Module) -> dict[str, Any]:
         """The size of the vocabulary, and some words that the model goes on with by itself."""
@@ -155,7 +156,7 @@ class LanguageModel:
         """Words drawn one after the other, each given those before it; never the unknown one."""
         model.eval()
         generator = torch.Generator().manual_seed(self.run.seed)
-        unknown = self.corpus.words.index(text.UNKNOWN)
+        unknown = self.corpus.words.index(UNKNOWN)
         drawn, state = [self._end], None
         for _ in range(words):
             given = drawn[-1:] if self._remembers else drawn[-self.length :]

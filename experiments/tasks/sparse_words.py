@@ -26,10 +26,11 @@ from scipy.sparse.linalg import lsqr
 from torch import Tensor, nn
 
 from experiments.data import text
+from experiments.data.tokens import RARE, SPLITS
 from experiments.errors import UserError
 from experiments.spec import Run
 
-EDGES = (text.RARE + 1, 16, 64, 256, 1024)
+EDGES = (RARE + 1, 16, 64, 256, 1024)
 """The classes of words begin at so many paragraphs of the training text."""
 Floats = NDArray[np.float64]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -105,10 +106,10 @@ def load(every: int) -> Paragraphs:
     UserError
         If there is no word in a class.
     """
-    read = {split: _read(split, every if split == "train" else 1) for split in text.SPLITS}
+    read = {split: _read(split, every if split == "train" else 1) for split in SPLITS}
     counts = Counter(itertools.chain.from_iterable(words for _, words in read["train"]))
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    known = {word: count for word, count in ranked if count > text.RARE}
+    known = {word: count for word, count in ranked if count > RARE}
     index = {word: number for number, word in enumerate(known)}
     in_paragraphs = np.array([*known.values()], np.int64)
     groups = classes(in_paragraphs)
