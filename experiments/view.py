@@ -12,7 +12,7 @@ import importlib.util
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -182,23 +182,24 @@ def metrics(name: str, by: str, scale: str | None = None) -> pd.DataFrame:
     return runs.groupby(by).mean(numeric_only=True)
 
 
-def samples(name: str, lr: float) -> Markdown:
-    """What an artifact's language models have written: those of one learning rate and one seed.
+def samples(name: str, pick: Callable[[Records], Mapping[str, str]]) -> Markdown:
+    """What some of an artifact's language models have written; ¶ is the end of a paragraph.
 
-    The end of a paragraph is shown as ¶; the columns are the axes on which the models differ.
+    Parameters
+    ----------
+    name
+        The artifact.
+    pick
+        Its records -> each model's name for readers, and its run.
     """
     found, store = find(name), Store()
-    planned = found.at(best_scale(found, store))
-    runs = [run for run in planned if run.optim and run.optim.lr == lr and run.seed == 0]
-    texts = {line["run_id"]: line["sample"] for line in store.provenance(runs) if "sample" in line}
-    runs = [run for run in runs if run.id in texts]
-    if not runs:
+    scale = best_scale(found, store)
+    written = {line["run_id"]: line["sample"] for line in store.provenance(found.at(scale))}
+    if not written:
         return Markdown(f"{name} is not run yet: `{_command(found)}`")
-    axes = pd.DataFrame([run.axes() for run in runs]).convert_dtypes().astype(object)
-    axes = axes.assign(optimizer=axes["optimizer"].map(style.name))
-    axes = axes.where(axes.notna(), "").map(ledger.value)
-    axes = axes.loc[:, axes.nunique() > 1]
-    return shown(axes.assign(text=[_escaped(texts[run.id]) for run in runs]))
+    models = pick(found.whole(scale, store))
+    rows = [{"model": model, "text": _escaped(written[run])} for model, run in models.items()]
+    return shown(pd.DataFrame(rows))
 
 
 def _escaped(text: str) -> str:

@@ -11,6 +11,7 @@ from pandas.testing import assert_frame_equal
 
 from experiments import view
 from experiments.artifact import artifacts, find
+from experiments.paper._language import best_runs
 from experiments.record import Result, Store
 
 BUILT = [name for name, one in artifacts().items() if one.runs]
@@ -181,11 +182,11 @@ def test_what_the_language_models_wrote_is_shown_as_it_is(
     monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
 ) -> None:
     use(Store(tmp_path), monkeypatch)
-    assert view.samples("fig4", lr=0.001).data.startswith("fig4 is not run yet: `python -m")
+    assert view.samples("fig4", best_runs).data.startswith("fig4 is not run yet: `python -m")
     use(smoke_store, monkeypatch)
-    head, _, *rows = view.samples("fig4", lr=0.001).data.splitlines()
-    assert head == "| optimizer | text |"
-    assert [row.split(" | ")[0] for row in rows] == ["| adam", "| radam"]
+    head, _, *rows = view.samples("fig4", best_runs).data.splitlines()
+    assert head == "| model | text |"
+    assert [row.split(" | ")[0] for row in rows] == ["| Adam", "| RAdam"]
     assert all(len(row.split()) >= 60 for row in rows)
     assert view._escaped("a <eos> *b* _c_ $1 <unk>") == r"a ¶ \*b\* \_c\_ \$1 \<unk\>"
 

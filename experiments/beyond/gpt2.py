@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact, Deviation
+from experiments.paper import _language
 from experiments.paper._language import BETAS, final_loss, gap, logarithmic, tabulate_perplexity
 from experiments.paper._warmup import by_warmup, linear, names
 from experiments.spec import Optim, Run, Schedule, grid, options
@@ -83,13 +84,13 @@ LEARNING_RATES = {
     "cpu": (0.001, 0.003, 0.01, 0.03),
     "paper": (0.0003, 0.001, 0.003),
 }
-TUNED = {"smoke": 8, "cpu": 200, "paper": 200}
+WARMUP = {"smoke": 8, "cpu": 200, "paper": 200}
 """Updates of the linear warmup."""
 
 
 def arms(base: Run, scale: str, networks: Iterable[str], rates: Iterable[float]) -> tuple[Run, ...]:
     """Every arm at every rate, on all networks; seed by seed, so that comparisons end whole."""
-    warmups = ((), (linear(TUNED[scale]),), (UNTUNED,))
+    warmups = ((), (linear(WARMUP[scale]),), (UNTUNED,))
     of = [(ADAM, (*warmup, *base.schedule)) for warmup in warmups] + [(RADAM, base.schedule)]
     return tuple(
         run
@@ -145,6 +146,16 @@ def ends(records: Records) -> pd.Series:
             for lr in sorted(chosen.runs["lr"].unique()):
                 found[network, kind, lr] = np.exp(final_loss(chosen, _arm(chosen, kind), lr))
     return pd.concat(found, names=["network", "arm", "lr", "seed"]).sort_index()
+
+
+def best_runs(records: Records) -> dict[str, str]:
+    """As that of `_language`, for every network."""
+    found = {}
+    for network, title in _networks(records).items():
+        chosen = _on(records, network)
+        of = _language.best_runs(chosen, names(chosen.runs))
+        found.update({f"{name}, {title}": run_id for name, run_id in of.items()})
+    return found
 
 
 def _learns(network: str, arm: str) -> Part:
@@ -261,7 +272,7 @@ def tabulate(records: Records) -> pd.DataFrame:
 
 
 _OURS = "none: ours goes past the paper"
-_MINUTES = "every run in three minutes of one core"
+_MINUTES = "every run in five minutes of one core"
 ARTIFACT = Artifact(
     id="gpt2",
     title="Warmup against RAdam on small GPT-2-style language models",

@@ -1,4 +1,7 @@
-"""A second text for the small GPT-2: does RAdam replace its warmup on the addresses, too?"""
+"""A second text for the small GPT-2: does RAdam replace its warmup on the addresses, too?
+
+With the layer norms before alone, as in the models that are trained today.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ CPU = dataclasses.replace(
     epochs=1,
     settings=options(**dict(gpt2.CPU.settings) | {"corpus": "sotu", "train_tokens": 0}),
 )
-"""Twice the text once: as many updates as on WikiText-2."""
+"""Twice the text once: nearly as many updates as on WikiText-2."""
 BASES = {"smoke": gpt2.SMOKE, "cpu": CPU}
 
 ARTIFACT = Artifact(

@@ -152,6 +152,14 @@ def names(runs: pd.DataFrame) -> dict[str, str]:
     return {arm: style.name(arm) for arm in runs["optimizer"].unique()}
 
 
+def best_runs(records: Records, arms: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The run of each arm's first seed at its best learning rate, by the arm's name for readers."""
+    return {
+        name: str(of_arm(records.runs, arm, None)["run_id"].sort_index().iloc[0])
+        for arm, name in (arms or names(records.runs)).items()
+    }
+
+
 def draw_perplexity(records: Records, arms: Mapping[str, str], lr: float | None) -> Figure:
     """Two panels: train perplexity by update, test perplexity by epoch, at a learning rate.
 
