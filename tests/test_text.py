@@ -159,7 +159,7 @@ def last_file(root: Path, part: str) -> Path:
 
 def kept(root: Path) -> list[Path]:
     """What is there of tokens, whole or begun."""
-    return sorted(path for path in (root / "lm1b").glob("*tokens-*") if path.is_dir())
+    return sorted((root / "lm1b").glob("*tokens*"))
 
 
 def refused(root: Path, words: str) -> None:
@@ -285,6 +285,19 @@ def _one_byte_changed(path: Path) -> None:
     path.write_bytes(content)
 
 
+def test_no_byte_of_a_kept_shard_may_change(broken_off: Path) -> None:
+    shard = begun(broken_off) / "train-00000-of-00002"
+    assert tokens._there(shard) is not None
+    for path in (shard, shard.with_suffix(".json")):
+        content = path.read_bytes()
+        for number in range(len(content)):
+            changed = bytearray(content)
+            changed[number] ^= 1
+            path.write_bytes(changed)
+            assert tokens._there(shard) is None
+        path.write_bytes(content)
+
+
 @pytest.mark.parametrize("damage", [_halved, _one_byte_changed, Path.unlink])
 @pytest.mark.parametrize("ending", ["", ".json"])
 def test_a_kept_shard_that_is_damaged_is_made_anew(
@@ -296,9 +309,10 @@ def test_a_kept_shard_that_is_damaged_is_made_anew(
 
 def test_what_a_killed_process_left_is_cleared_away(billion: Path) -> None:
     expected = text.load("lm1b", billion).sha256
-    left = kept(billion)[0].with_name(f".{kept(billion)[0].name}")
-    (left / "train-00000-of-00002").mkdir(parents=True)
-    assert text.load("lm1b", billion).sha256 == expected
+    left = billion / "lm1b" / ".tokens"
+    (left / "whole" / "train").mkdir(parents=True)
+    (left / "version").write_bytes(b"\xff")
+    assert text.load("lm1b", billion, train_tokens=60).sha256 == expected
     assert not left.exists()
 
 

@@ -148,6 +148,16 @@ def ends(records: Records) -> pd.Series:
     return pd.concat(found, names=["network", "arm", "lr", "seed"]).sort_index()
 
 
+def best_rates(records: Records) -> pd.Series:
+    """The best learning rate by network and arm, chosen on the validation text."""
+    found = {}
+    for network in _networks(records):
+        chosen = _on(records, network)
+        for kind in (PLAIN, WARMED, UNTUNED_ARM, RECTIFIED):
+            found[network, kind] = _language.best_rate(chosen.runs, _arm(chosen, kind))
+    return pd.Series(found)
+
+
 def best_runs(records: Records) -> dict[str, str]:
     """As that of `_language`, for every network."""
     found = {}

@@ -20,7 +20,7 @@ CPU = dataclasses.replace(
     epochs=1,
     settings=options(**dict(gpt2.CPU.settings) | {"corpus": "sotu", "train_tokens": 0}),
 )
-"""Twice the text once: nearly as many updates as on WikiText-2."""
+"""Twice the text once: about as many updates as on WikiText-2."""
 BASES = {"smoke": gpt2.SMOKE, "cpu": CPU}
 
 ARTIFACT = Artifact(

@@ -17,7 +17,7 @@ WHOLE = dataclasses.replace(
     epochs=3,
     settings=options(**dict(CPU.settings) | {"corpus": "sotu", "train_tokens": 0}),
 )
-"""Twice the text half as often: nearly as many updates as on WikiText-2."""
+"""Twice the text half as often: about as many updates as on WikiText-2."""
 
 CLAIMS = (
     Claim(

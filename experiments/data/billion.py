@@ -82,7 +82,7 @@ def source(folder: Path) -> Source:
             split: len(range(first, LM1B[part].sentences, step))
             for split, (part, first, step) in TAKEN.items()
         },
-        version=functools.partial(key, folder) if files else _commit,
+        version=str if files else _commit,  # of files the folder's name tells
         remedy="they are not the published files; get them anew"
         if files
         else "the hub has other files now; put the benchmark's archive into the folder lm1b",
@@ -128,6 +128,8 @@ def _streamed(part: str) -> list[Iterator[str]]:
     def sentences(shard: Iterable[dict[str, str]]) -> Iterator[str]:
         with _from_the_hub():
             for row in shard:
+                if not isinstance(row["text"], str):
+                    raise TypeError(f"{row['text']!r} is no sentence")
                 yield row["text"]
 
     with _from_the_hub():

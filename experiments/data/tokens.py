@@ -76,9 +76,10 @@ class Source:
     shards
         The lines of a split in parts, each of which may be read without those before it.
     sentences
-        How many lines each split has.
+        How many lines each split has; asked of what is read to its end.
     version
-        What tells the text from another one under the same name; asked for when it is to be read.
+        What tells the text from another one that would go into the same folder; asked for when it
+        is to be read.
     remedy
         What to do where it has another number of lines.
     """
@@ -143,12 +144,13 @@ def on_disk(source: Source, limits: Limits, folder: Path) -> Corpus:
     DataError
         If the text cannot be had or is not whole, or its tokens cannot be stored or are damaged.
     """
-    begun = folder.with_name(f".{folder.name}")
-    if begun.exists() or not folder.exists():
+    if not folder.exists():
+        begun = folder.with_name(".tokens")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _alone(folder.with_name(".lock"), source.name):
                 if not folder.exists():  # else another process has made it meanwhile
+                    _begin(begun, f"{folder.name} {source.version()}")
                     _write(source, limits, begun)
                     os.replace(begun / WHOLE, folder)
                 shutil.rmtree(begun, ignore_errors=True)
@@ -174,13 +176,17 @@ def _alone(lock_file: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
+def _begin(begun: Path, version: str) -> None:
+    """Make the folder of what is begun, or keep it, if it is of the same text."""
+    noted = begun / "version"
+    if not noted.exists() or noted.read_bytes() != version.encode():
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir()
+        noted.write_text(version)
+
+
 def _write(source: Source, limits: Limits, begun: Path) -> None:
     """Number the words of every shard, then write the numbers that they have in the vocabulary."""
-    version, noted = source.version(), begun / "version"
-    if begun.exists() and (not noted.exists() or noted.read_text() != version):
-        shutil.rmtree(begun)
-    begun.mkdir(exist_ok=True)
-    noted.write_text(version)
     numbered = {}
     for split in reversed(SPLITS):  # the large one last: what is wrong shows before it is read
         numbered[split] = _number_all(source, split, limits[split], begun)
@@ -199,7 +205,7 @@ def _write(source: Source, limits: Limits, begun: Path) -> None:
                 for chunk in one.tokens(index):
                     file.write(chunk.data)
                     digest.update(chunk.data)
-    about = {"counts": known, "sha256": digest.hexdigest()}
+    about = {"counts": known, "sha256": digest.hexdigest(), "counts_sha256": _digest(known)}
     (whole / "about.json").write_text(json.dumps(about))
 
 
@@ -231,6 +237,10 @@ def _chunks_of(path: Path) -> Iterator[Tokens]:
     with path.open("rb") as file:
         while (chunk := np.fromfile(file, np.int32, CHUNK)).size:
             yield chunk
+
+
+def _digest(of: Any) -> str:
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
 
 
 def _about(path: Path) -> Any:
@@ -269,6 +279,7 @@ def _there(path: Path) -> _Numbered | None:
         for chunk in _chunks_of(path):
             digest.update(chunk.data)
             words += len(chunk)
+        digest.update(_digest((about["counts"], about["sentences"])).encode())
         whole = about["sha256"] == digest.hexdigest()
         return _Numbered(path, words, about["sentences"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -293,6 +304,7 @@ def _number(sentences: Iterable[list[str]], path: Path) -> _Numbered:
             digest.update(chunk.data)
             counts.update(chunk.tolist())
     seen = {word: counts[number] for word, number in index.items()}
+    digest.update(_digest((seen, ends)).encode())
     about = {"counts": seen, "sentences": ends, "sha256": digest.hexdigest()}
     path.with_suffix(".json").write_text(json.dumps(about))
     return _Numbered(path, counts.total(), ends)
@@ -305,10 +317,12 @@ def _read(folder: Path) -> Corpus:
         tokens: dict[str, Tokens] = {
             split: np.memmap(folder / split, np.int32, "r") for split in SPLITS
         }
+        if _digest(about["counts"]) != about["counts_sha256"]:
+            raise ValueError("its counts of words are not those that were written")
         corpus = _corpus(about["counts"], tokens)
         if corpus.sha256 != about["sha256"]:
             raise ValueError(f"its sha256 is {corpus.sha256}, and was {about['sha256']}")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder} is not whole ({error}): delete it, and it is made anew."
         ) from error
