@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -46,17 +46,16 @@ def tabulate(seconds: Mapping[str, list[float]]) -> pd.DataFrame:
     first = next(iter(seconds.values()))
     rows = []
     for name, times in seconds.items():
-        ratios = [mine / its for mine, its in zip(times, first, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-        rows.append(
-            {
-                "contestant": name,
-                "ms": f"{statistics.median(times) * 1e3:.3g}",
-                "ratio": f"{middle:.2f}",
-                "quartiles": f"{low:.2f} to {high:.2f}",
-            }
-        )
+        median = f"{statistics.median(times) * 1e3:.3g}"
+        rows.append({"contestant": name, "ms": median, **against(times, first)})
     return pd.DataFrame(rows)
+
+
+def against(values: Sequence[float], first: Sequence[float]) -> dict[str, str]:
+    """The median ratio to the first contestant's values, round by round, and its quartiles."""
+    ratios = [mine / its for mine, its in zip(values, first, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return {"ratio": f"{middle:.2f}", "quartiles": f"{low:.2f} to {high:.2f}"}
 
 
 def _wait(device: str) -> None:

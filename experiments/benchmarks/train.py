@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from experiments import data, engine
-from experiments.benchmarks._timing import measure
+from experiments.benchmarks._timing import against, measure
 from experiments.errors import UserError
 from experiments.spec import Optim, Run, options
 from experiments.tasks._per_image import Opened
@@ -126,15 +126,12 @@ def compare(
     first = next(iter(rates.values()))
     rows = []
     for name, of in rates.items():
-        ratios = [mine / its for mine, its in zip(of, first, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
         rows.append(
             {
                 "contestant": name,
                 f"{work.unit}/s": f"{statistics.median(of):.0f}",
                 "ms/update": f"{1e3 * work.size / statistics.median(of):.3g}",
-                "ratio": f"{middle:.2f}",
-                "quartiles": f"{low:.2f} to {high:.2f}",
+                **against(of, first),
             }
         )
     return pd.DataFrame(rows)

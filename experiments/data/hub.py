@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from experiments.data._images import DataError
@@ -27,8 +28,10 @@ def load(path: str, revision: str | None = None, **arguments: Any) -> Any:
     OSError, ValueError
         If the hub cannot be reached, or has no such data set.
     """
-    datasets = _package("datasets")
-    if not _package("huggingface_hub").constants.HF_HUB_OFFLINE:
+    with _packages():
+        import datasets
+        from huggingface_hub import constants
+    if not constants.HF_HUB_OFFLINE:
         commit(path, revision)
     return datasets.load_dataset(path, revision=revision, **arguments)
 
@@ -41,18 +44,20 @@ def commit(path: str, revision: str | None = None) -> str:
     DataError, OSError
         As `load`.
     """
+    with _packages():
+        from huggingface_hub import HfApi
     try:
-        found = _package("huggingface_hub").HfApi().dataset_info(path, revision=revision)
-    except DataError:
-        raise
+        found = HfApi().dataset_info(path, revision=revision)
     except Exception as error:  # its client's errors have no class in common
         raise ConnectionError(f"{type(error).__name__}: {error}") from error
     return str(found.sha)
 
 
-def _package(name: str) -> Any:
+@contextmanager
+def _packages() -> Iterator[None]:
+    """A sentence for a package that is not installed."""
     try:
-        return importlib.import_module(name)
+        yield
     except ModuleNotFoundError as error:
         raise DataError(
             f"What the Hugging Face hub has needs the package {error.name!r}, which is not "
