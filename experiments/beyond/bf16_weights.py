@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact, Deviation
+from experiments.paper._language import best_rate, of_arm
 from experiments.spec import Optim, Run, Schedule, grid, options
-from experiments.verdict import Claim, Part, Records, voters
+from experiments.verdict import Claim, Part, Records
 
 LEARNING_RATES = (0.0003, 0.001, 0.003)
 REFERENCE = "float32 weights"
@@ -112,25 +113,22 @@ _KEYS = {
 
 
 def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """With a column `arm`."""
+    """With the arms in the place of the optimizers' names."""
     axes = frame[["optimizer", "weights", "optim.state_dtype", "optim.rounding"]].astype(object)
     keys = axes.where(axes.notna(), None).itertuples(index=False, name=None)
-    return frame.assign(arm=[_KEYS[key] for key in keys])
+    return frame.assign(optimizer=[_KEYS[key] for key in keys])
 
 
 def _excess(records: Records, arm: str, lr: float, over: str = REFERENCE) -> pd.Series:
     """An arm's training loss in the last epoch minus another's, in nats, by seed."""
     runs = _labelled(records.runs)
-    loss = runs[runs["lr"] == lr].set_index(["arm", "seed"])["train_loss"]
+    loss = runs[runs["lr"] == lr].set_index(["optimizer", "seed"])["train_loss"]
     return loss[arm] - loss[over]
 
 
 def _at_best_lr(records: Records, arm: str) -> pd.Series:
     """The test loss, in nats by seed, at the learning rate with the lowest validation loss."""
-    runs = _labelled(records.runs)
-    runs = runs[runs["arm"] == arm]
-    best = voters(runs).groupby("lr")["validation_loss"].mean().idxmin()
-    return runs[runs["lr"] == best].set_index("seed")["test_loss"]
+    return of_arm(_labelled(records.runs), arm, None)["test_loss"]
 
 
 def _within(arm: str, over: str = REFERENCE) -> tuple[Part, ...]:
@@ -231,10 +229,10 @@ def draw(records: Records) -> Figure:
     curves = _labelled(records.curves)
     lowest = curves[(curves["split"] == "train") & (curves["lr"] == min(LEARNING_RATES))]
     sns.lineplot(
-        lowest[~lowest["arm"].str.contains("moments")],
+        lowest[~lowest["optimizer"].str.contains("moments")],
         x="step",
         y="value",
-        hue="arm",
+        hue="optimizer",
         palette=colours,
         errorbar=None,
         linewidth=1.2,
@@ -250,14 +248,12 @@ def tabulate(records: Records) -> pd.DataFrame:
     runs = _labelled(records.runs)
     rows = {}
     for arm, (_, size) in ARMS.items():
-        of_arm = runs[runs["arm"] == arm]
-        best = of_arm.groupby("lr")["validation_loss"].mean().idxmin()
-        losses = of_arm.groupby("lr")["train_loss"].mean()
-        accuracy = of_arm[of_arm["lr"] == best]["test_accuracy"]
+        losses = runs[runs["optimizer"] == arm].groupby("lr")["train_loss"].mean()
+        accuracy = of_arm(runs, arm, None)["test_accuracy"]
         rows[arm] = {
             "bytes a weight": size,
             **{f"training loss, lr {lr:g}": f"{losses[lr]:.3f}" for lr in LEARNING_RATES},
-            "best lr": f"{best:g}",
+            "best lr": f"{best_rate(runs, arm):g}",
             "test accuracy": style.mean_and_deviation(accuracy.mean(), accuracy.std()),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("weights")
