@@ -12,8 +12,6 @@ from experiments.beyond import gpt2
 from experiments.spec import Schedule, options
 
 NETWORKS = {"pre": gpt2.NETWORKS["pre"]}
-LEARNING_RATES = {"smoke": gpt2.LEARNING_RATES["smoke"], "cpu": (0.003, 0.01, 0.03)}
-"""Without the lowest of those on WikiText-2, which was the best of no arm there."""
 CPU = dataclasses.replace(
     gpt2.CPU,
     schedule=(Schedule("CosineDecay", options(total=1), unit="epoch"),),
@@ -28,7 +26,7 @@ ARTIFACT = Artifact(
     title="Warmup against RAdam on a small GPT-2, State of the Union addresses",
     order=45,
     runs={
-        scale: gpt2.arms(base, scale, NETWORKS, LEARNING_RATES[scale])
+        scale: gpt2.arms(base, scale, NETWORKS, gpt2.LEARNING_RATES[scale])
         for scale, base in BASES.items()
     },
     claims=gpt2.claims(
