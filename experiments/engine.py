@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from experiments import group, optimizers, precision, tasks
 from experiments.errors import OptimizerFailed, UserError, unwritable
 from experiments.group import Group
 from experiments.machine import conditions, describe, find_device, is_out_of_memory, named, settings
-from experiments.record import Result
+from experiments.record import Result, replacing
 from experiments.replay import Replay
 from experiments.spec import Run
 from radam_core.probes import Histogram, LogBins, Probe
@@ -495,18 +494,9 @@ def _unreadable(path: Path) -> UserError:
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """At every moment the old file or the new one, whole, even where the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")  # one name, so that a killed run leaves no heap of them
-    try:
-        with new.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        torch.save(state, file)
 
 
 def follow(device: str, data_root: Path, compiled: bool = False) -> None:

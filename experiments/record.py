@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 from filelock import FileLock
@@ -314,9 +314,22 @@ def _as_text(source: Any) -> pd.DataFrame:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that at every moment it is the old one or the new one, whole."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file beside another, whose place it takes as the block ends; nobody else may write there.
+
+    At every moment that is the old one or the new one, whole, even where the power fails.
+    """
     new = path.with_name(f".{path.name}.new")  # one name: who is killed here leaves no heap
     try:
-        new.write_text(text)
+        with new.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(new, path)
     except BaseException:
         new.unlink(missing_ok=True)

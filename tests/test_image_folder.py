@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from experiments import tasks
-from experiments.data import DataError, image_folder, load
+from experiments.data import DataError, _images, image_folder, load
 from experiments.engine import execute
 from experiments.errors import UserError
 from experiments.paper._imagenet import SMOKE
@@ -139,7 +139,7 @@ def test_a_folder_that_is_only_for_reading_serves_as_well(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(image_folder, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(_images, "TemporaryDirectory", refuse)
     assert len(image_folder.load(root, NAME, SIDE).train_images) == TRAIN * len(CLASSES)
     assert list(root.glob("*.npz")) == []
 

@@ -474,7 +474,7 @@ def test_a_run_that_finds_the_disk_full_is_put_aside_and_the_others_end_at_their
     """Its checkpoints are written to where there is never any space, until they no longer are."""
     monkeypatch.setattr(launch, "PATIENCE", 600.0)
     endless = dataclasses.replace(tiny, epochs=10_000)
-    new = places.checkpoint(tiny).with_suffix(".new")
+    new = places.checkpoint(tiny).with_name(f".{tiny.id}.pt.new")
     new.parent.mkdir(parents=True)
     new.symlink_to("/dev/full")
     with pytest.raises(launch.Unfinished, match=r"^the checkpoint .* cannot be written") as caught:

@@ -187,6 +187,23 @@ def test_a_file_is_the_old_or_the_new_one_whole(
     assert files(tmp_path) == {"table.csv": b"old"}
 
 
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, done = tmp_path / "table.csv", []
+    write_atomically(path, "old")
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append((os.fstat(descriptor).st_size, path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_atomically(path, "newer")
+    assert done == [(5, "old")]
+    assert files(tmp_path) == {"table.csv": b"newer"}
+
+
 # Damage
 
 
