@@ -92,7 +92,7 @@ class Store:
             "rows": {"runs": len(rows), "curves": len(curves)},
             **result.provenance,
         }
-        tables = {"runs": _text(rows), "curves": _text(curves, float_format="%.6g")}
+        tables = {"runs": _text(rows.to_csv(index=False)), "curves": _text(to_csv(curves))}
         with self.changing(run.task):
             self.put(run.task, [line], tables)
 
@@ -293,8 +293,20 @@ def _in_order(columns: Iterable[str]) -> list[str]:
     return sorted(columns, key=lambda name: (rank.get(name, 0), name))
 
 
-def _text(table: pd.DataFrame, **how: Any) -> pd.DataFrame:
-    return _as_text(io.StringIO(table.to_csv(index=False, **how)))
+def to_csv(table: pd.DataFrame) -> str:
+    """A table to six digits, but whole steps whole: they tell the points of a curve apart."""
+    if "step" in table:
+        table = table.assign(step=[_step(float(step)) for step in table["step"]])
+    text: str = table.to_csv(index=False, float_format="%.6g")
+    return text
+
+
+def _step(step: float) -> str:
+    return f"{step:.0f}" if step.is_integer() else f"{step:.6g}"
+
+
+def _text(table: str) -> pd.DataFrame:
+    return _as_text(io.StringIO(table))
 
 
 def as_line(line: dict[str, Any]) -> str:
