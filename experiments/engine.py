@@ -29,7 +29,7 @@ from experiments import group, optimizers, precision, tasks
 from experiments.errors import OptimizerFailed, UserError, unwritable
 from experiments.group import Group
 from experiments.machine import conditions, describe, find_device, is_out_of_memory, named, settings
-from experiments.record import Result, replacing
+from experiments.record import THEN, Result, replacing
 from experiments.replay import Replay
 from experiments.spec import Run
 from radam_core.probes import Histogram, LogBins, Probe
@@ -135,7 +135,7 @@ def execute(
             finally:
                 training.replay = None  # it has the training, too: neither would go by itself
             metrics, curves, status = training.metrics, training.curves, training.status
-            provenance["device"] = ", then ".join(training.devices)
+            provenance["device"] = THEN.join(training.devices)
             provenance |= {"compiled": compiled, "processes": group.current().size}
             if precision.is_emulated(run.precision, where, compiled):
                 provenance["arithmetic"] = f"float32, rounded to {run.precision}"

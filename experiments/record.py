@@ -41,6 +41,8 @@ NUMBERS = ("step", "value")
 SETTLED = ("finished", "diverged")
 """How a run ends for good; one that ran out of memory may yet succeed elsewhere."""
 OUT_OF_MEMORY = "out of memory"
+THEN = ", then "
+"""Between the devices of a run that went on upon another."""
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
 
