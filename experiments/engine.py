@@ -11,7 +11,6 @@ GPU between two points of the curve. Started by torchrun, several processes shar
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import time
 import traceback
@@ -263,8 +262,7 @@ class _Training:
         done = self.epoch * self.task.updates_per_epoch
         window = self.window or max(1, round(total / CURVE_POINTS))
         self.model.train()
-        batches = itertools.islice(self._batches(), self.batch, None)
-        for number, (batch, weight) in enumerate(batches, self.batch + 1):
+        for number, (batch, weight) in enumerate(self._batches(), self.batch + 1):
             self._save_in_time()
             self.losses.append(self._update_in_view(batch, weight, done + number))
             self.batch = number
@@ -285,11 +283,11 @@ class _Training:
         self.metrics["train_loss"] = sum(self.epoch_losses) / len(self.epoch_losses)
 
     def _batches(self) -> Iterator[tuple[tasks.Batch, float]]:
-        """The epoch's batches, or this process's parts of them, with their weights."""
+        """The batches left of the epoch, or this process's parts of them, with their weights."""
         if self.group.size == 1:
-            return ((batch, 1.0) for batch in self.task.batches(self.epoch))
+            return ((batch, 1.0) for batch in self.task.batches(self.epoch, self.batch))
         assert isinstance(self.task, tasks.Divisible)
-        return self.task.parts(self.epoch, self.group.rank, self.group.size)
+        return self.task.parts(self.epoch, self.group.rank, self.group.size, self.batch)
 
     def _update_in_view(self, batch: tasks.Batch, weight: float, number: int) -> Tensor:
         """An update, with its histograms where they are asked for."""

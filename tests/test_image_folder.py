@@ -265,6 +265,30 @@ def test_files_are_read_in_an_order_and_in_parts_of_the_seed_and_the_epoch(root:
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
+def test_an_epoch_goes_on_within_without_the_files_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    """In this process, where its reading can be seen."""
+    task, read = task_of(run_on(in_memory=in_memory), root), []
+    assert isinstance(task, tasks.Divisible)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    whole, of_part = list(task.batches(1)), list(task.parts(1, 1, 2))
+    open_file = imagenet.pil_loader
+
+    def opened(path: str) -> Image.Image:
+        read.append(path)
+        return open_file(path)
+
+    monkeypatch.setattr(imagenet, "pil_loader", opened)
+    found, found_part = list(task.batches(1, 1)), list(task.parts(1, 1, 2, 1))
+    assert len(whole) == len(of_part) == 2
+    assert torch.equal(found[0][0], whole[1][0])
+    assert torch.equal(found_part[0][0][0], of_part[1][0][0])
+    assert len(found) == len(found_part) == 1
+    assert len(read) == (0 if in_memory else 4 + 2)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
 def test_the_parts_of_several_processes_are_the_batches(root: Path, in_memory: bool) -> None:
     """With the same cuts of the same images, and a mean loss that is the batch's."""
     task = task_of(run_on(in_memory=in_memory), root)
