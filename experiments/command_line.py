@@ -400,8 +400,7 @@ def bench(arguments: argparse.Namespace) -> None:
     table = BENCHMARKS[arguments.name](arguments.device)
     print(report.plain(table))
     if arguments.record:
-        with store.writing():
-            path = record(arguments.name, table, arguments.device, store.root)
+        path = record(arguments.name, table, arguments.device, store.root)
         print(f"recorded in {path}")
 
 
