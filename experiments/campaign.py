@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.record import Store
+from experiments.record import THEN, Store
 from experiments.spec import Optim, Run
 from experiments.verdict import MIN_SEEDS
 
@@ -128,7 +128,8 @@ def _alone(line: dict[str, Any]) -> float:
 def hours_left(runs: Iterable[Run], store: Store) -> dict[str, float | None]:
     """For each kind of device in the records, how long it would take for what is outstanding.
 
-    None where a run is unlike all that the device has done: then nobody knows.
+    None where a run is unlike all that the device has done: then nobody knows. A run that moved
+    from one kind to another tells of neither.
     """
     runs = list(runs)
     recorded = store.recorded(runs)
@@ -137,6 +138,8 @@ def hours_left(runs: Iterable[Run], store: Store) -> dict[str, float | None]:
     lines = [line for task in sorted(tasks) for line in store.lines(task)]
     found: dict[str, float | None] = {}
     for device in sorted({line["device"] for line in lines if "device" in line}):
+        if THEN in device:
+            continue
         durations = Durations(store, device, tasks)
         seconds = [durations.on_device(run) for run in outstanding]
         known = [one for one in seconds if one is not None]

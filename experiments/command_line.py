@@ -23,6 +23,7 @@ from experiments.spec import SCALES, Optim, Run
 from experiments.verdict import Verdict, to_json
 
 if TYPE_CHECKING:
+    from experiments.launch import Places
     from experiments.slurm import Slurm
 
 REPOSITORY = Path(__file__).parent.parent
@@ -91,7 +92,7 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
             print("no run ended in that time; where the same command gets no further, give it more")
 
     if chosen[0].other is not None:
-        _heed_changes([one for _, one in runs], chosen[0].other, store, arguments.again)
+        _heed_changes([one for _, one in runs], chosen[0].other, places, arguments.again)
     try:
         tell(launch.launch(runs, places, jobs, budget=budget, launcher=launcher))
     except launch.Unfinished as error:
@@ -107,21 +108,27 @@ def _check_others(chosen: Iterable[Artifact]) -> None:
         optimizers.check(other)
 
 
-def _heed_changes(runs: Sequence[Run], other: Optim, store: Store, again: bool) -> None:
+def _heed_changes(runs: Iterable[Run], other: Optim, places: Places, again: bool) -> None:
     """Say of which runs an optimizer of the reader's own was another; drop them if that is asked.
 
-    Whoever drops a run holds it, and judges it then.
+    Whoever drops a run has its data, holds it, and judges it then.
     """
-    from experiments import engine, optimizers
+    from experiments import engine, optimizers, tasks
+    from experiments.machine import find_device
 
-    now = list(optimizers.sources(other))
+    store, now = places.store, list(optimizers.sources(other))
+    runs = [
+        run
+        for run in runs
+        if run.optim is not None
+        and run.optim.name == other.name
+        and (store.checkpoint(run.id).exists() or store.provenance([run]))
+    ]
+    for like in {campaign.likenesses(run)[0] for run in runs if again}:
+        tasks.load(like, places.data_root, find_device("cpu"))
     found: Counter[str] = Counter()
     for run in runs:
-        if run.optim is None or run.optim.name != other.name:
-            continue
         checkpoint = store.checkpoint(run.id)
-        if not (checkpoint.exists() or store.provenance([run])):
-            continue
         with hold(store.lock(run.id)) if again else nullcontext(True) as ours:
             recorded = [line.get("optimizer_sources", now) for line in store.provenance([run])]
             begun = [engine.begun_with(checkpoint)] if checkpoint.exists() else []
@@ -400,8 +407,7 @@ def bench(arguments: argparse.Namespace) -> None:
     table = BENCHMARKS[arguments.name](arguments.device)
     print(report.plain(table))
     if arguments.record:
-        with store.writing():
-            path = record(arguments.name, table, arguments.device, store.root)
+        path = record(arguments.name, table, arguments.device, store.root)
         print(f"recorded in {path}")
 
 

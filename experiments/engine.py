@@ -11,9 +11,7 @@ GPU between two points of the curve. Started by torchrun, several processes shar
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,7 +28,7 @@ from experiments import group, optimizers, precision, tasks
 from experiments.errors import OptimizerFailed, UserError, unwritable
 from experiments.group import Group
 from experiments.machine import conditions, describe, find_device, is_out_of_memory, named, settings
-from experiments.record import Result
+from experiments.record import THEN, Result, replacing
 from experiments.replay import Replay
 from experiments.spec import Run
 from radam_core.probes import Histogram, LogBins, Probe
@@ -136,7 +134,7 @@ def execute(
             finally:
                 training.replay = None  # it has the training, too: neither would go by itself
             metrics, curves, status = training.metrics, training.curves, training.status
-            provenance["device"] = ", then ".join(training.devices)
+            provenance["device"] = THEN.join(training.devices)
             provenance |= {"compiled": compiled, "processes": group.current().size}
             if precision.is_emulated(run.precision, where, compiled):
                 provenance["arithmetic"] = f"float32, rounded to {run.precision}"
@@ -264,8 +262,7 @@ class _Training:
         done = self.epoch * self.task.updates_per_epoch
         window = self.window or max(1, round(total / CURVE_POINTS))
         self.model.train()
-        batches = itertools.islice(self._batches(), self.batch, None)
-        for number, (batch, weight) in enumerate(batches, self.batch + 1):
+        for number, (batch, weight) in enumerate(self._batches(), self.batch + 1):
             self._save_in_time()
             self.losses.append(self._update_in_view(batch, weight, done + number))
             self.batch = number
@@ -286,11 +283,11 @@ class _Training:
         self.metrics["train_loss"] = sum(self.epoch_losses) / len(self.epoch_losses)
 
     def _batches(self) -> Iterator[tuple[tasks.Batch, float]]:
-        """The epoch's batches, or this process's parts of them, with their weights."""
+        """The batches left of the epoch, or this process's parts of them, with their weights."""
         if self.group.size == 1:
-            return ((batch, 1.0) for batch in self.task.batches(self.epoch))
+            return ((batch, 1.0) for batch in self.task.batches(self.epoch, self.batch))
         assert isinstance(self.task, tasks.Divisible)
-        return self.task.parts(self.epoch, self.group.rank, self.group.size)
+        return self.task.parts(self.epoch, self.group.rank, self.group.size, self.batch)
 
     def _update_in_view(self, batch: tasks.Batch, weight: float, number: int) -> Tensor:
         """An update, with its histograms where they are asked for."""
@@ -495,18 +492,9 @@ def _unreadable(path: Path) -> UserError:
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """At every moment the old file or the new one, whole, even where the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")  # one name, so that a killed run leaves no heap of them
-    try:
-        with new.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        torch.save(state, file)
 
 
 def follow(device: str, data_root: Path, compiled: bool = False) -> None:

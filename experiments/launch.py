@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -272,10 +273,9 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
     context = multiprocessing.get_context("spawn")
     messages: Any = context.Queue()
     over = context.RawValue("b", False)
-    threads = max(1, torch.get_num_threads() // jobs)
     others = set(multiprocessing.active_children())
     devices = _devices(waiting.places.device, min(jobs, len(waiting.runs)))
-    share = max(map(devices.count, devices))
+    threads = max(1, torch.get_num_threads() // len(devices))
     pools: list[ProcessPoolExecutor] = []
 
     def pool() -> ProcessPoolExecutor:
@@ -287,8 +287,12 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
     with _forwarding(messages, waiting.progress.report):
         try:
             while True:
-                while idle and (run := waiting.next()) is not None:
-                    worker, places = idle.pop(0)
+                next_runs = zip(idle, iter(waiting.next, None), strict=False)
+                begun = [(*one, run) for one, run in next_runs]
+                del idle[: len(begun)]
+                busy = Counter(places.device for _, places, _ in [*at_work.values(), *begun])
+                for worker, places, run in begun:
+                    share = busy[places.device]
                     order = (run, waiting.scales[run], places, waiting.budget.stop, share)
                     at_work[worker.submit(_carry_out_in_worker, *order)] = (worker, places, run)
                 if not at_work:
@@ -340,7 +344,7 @@ def carry_out(
     until
         When to stop at a checkpoint, in seconds since 1970.
     share
-        How many runs share the device, for the record.
+        How many runs share the device as this one begins, for the record.
     report
         Progress.
     stopped

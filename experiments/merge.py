@@ -17,7 +17,7 @@ import pandas as pd
 
 from experiments.errors import UserError
 from experiments.hold import hold
-from experiments.record import SETTLED, TABLES, Store, as_line
+from experiments.record import SETTLED, TABLES, Store, as_line, replacing
 from experiments.spec import Run, names
 
 NAMED = 3
@@ -161,10 +161,8 @@ def _take_checkpoint(ours: Store, theirs: Store, run_id: str, merged: Merged) ->
         if not held:
             merged.held.append(run_id)
         elif not here.exists() or progress(there) > progress(here):
-            with ours.writing():
-                new = here.with_suffix(".new")
-                shutil.copyfile(there, new)
-                new.replace(here)
+            with ours.writing(), there.open("rb") as source, replacing(here) as file:
+                shutil.copyfileobj(source, file)
             merged.checkpoints.append(run_id)
 
 

@@ -141,10 +141,13 @@ def _constructor(name: str) -> Callable[..., Optimizer]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a module may fail in any way while it is imported
-        raise UserError(
-            f"{name} cannot be imported ({error}); give package.module:Class, with the package "
-            "installed or in the present folder"
-        ) from error
+        failed = UserError(
+            f"{name} cannot be imported ({named(error)}); give package.module:Class, with the "
+            "package installed or in the present folder"
+        )
+        if not (module in sys.modules or isinstance(error, ModuleNotFoundError)):
+            failed.add_note(traceback.format_exc())  # for its author
+        raise failed from error
     if not (inspect.isclass(found) and issubclass(found, Optimizer)):
         raise UserError(f"{name} is no torch.optim.Optimizer; name a class that is")
     closure = inspect.signature(found.step).parameters.get("closure")

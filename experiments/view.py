@@ -24,7 +24,7 @@ from myst_nb import glue
 
 from experiments import ledger, report, style
 from experiments.artifact import Artifact, best_scale, find, verdicts
-from experiments.record import ROOT, Store, write_atomically
+from experiments.record import ROOT, Store, to_csv, write_atomically
 from experiments.spec import SCALES, Run
 from experiments.verdict import Records
 
@@ -103,7 +103,7 @@ def _linked(tables: Mapping[str, tuple[str, pd.DataFrame]]) -> Markdown:
     links = []
     for words, (name, rows) in tables.items():
         path = DATA / f"{name}.csv"
-        write_atomically(path, rows.to_csv(index=False, float_format="%.6g"))
+        write_atomically(path, to_csv(rows))
         links.append(f"[{words}]({path.as_posix()})")
     return Markdown("The data behind this figure: " + ", ".join(links) + ".")
 

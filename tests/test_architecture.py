@@ -57,8 +57,8 @@ ARROWS = {
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "
     "report style artifact ledger engine",
     "experiments.command_line": "pandas spec errors hold record verdict report style artifact "
-    "campaign launch merge slurm tensorboard machine engine group optimizers data benchmarks yours "
-    "rehearsal",
+    "campaign launch merge slurm tensorboard machine engine group optimizers tasks data benchmarks "
+    "yours rehearsal",
     "experiments.__main__": "command_line",
     "experiments": "",
 }

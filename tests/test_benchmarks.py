@@ -8,11 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from experiments import benchmarks, engine, tasks
 from experiments.__main__ import main
-from experiments.benchmarks import language, record, train, translation
+from experiments.benchmarks import _record, language, record, train, translation
 from experiments.data.bpe import PAD
+from experiments.record import write_atomically
 
 
 def some_table(ms: str) -> pd.DataFrame:
@@ -34,6 +36,19 @@ def test_a_record_replaces_that_of_its_name_and_kind_of_device_alone(tmp_path: P
     for line in lines:
         assert {"commit", "dirty", "versions", "platform", "device", "cores"} <= line.keys()
         assert line["threads"] == 1
+
+
+def test_nobody_else_writes_while_a_table_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(path: Path, text: str) -> None:
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / ".lock").acquire(blocking=False)
+        write_atomically(path, text)
+
+    monkeypatch.setattr(_record, "write_atomically", written)
+    record("step", some_table("5"), "cpu", tmp_path)
+    assert [line["table"] for line in provenance(tmp_path)] == ["step-cpu.csv"]
 
 
 def test_the_command_records_where_asked_and_only_then(
@@ -71,7 +86,7 @@ class Over(Exception):
 WORKS: dict[str, Callable[[str], train.Work]] = {
     "language": language.work,
     "gpt2": functools.partial(language.work, network="pre"),
-    "translation": translation.work,
+    "translation": functools.partial(translation.work, data_root=Path("nowhere")),
 }
 TINY = {"width": 16, "layers": 1, "heads": 2, "feed_forward": 16}
 
@@ -117,7 +132,25 @@ def test_the_loop_trains_the_network_of_the_engine(network: str) -> None:
 
 def test_what_an_update_has_is_counted() -> None:
     assert [WORKS[name]("cpu").size for name in ("language", "gpt2")] == [32 * 20, 16 * 32]
-    task = translation._task("cpu")
+    task = translation._task("cpu", Path("nowhere"))
     batches = list(task.batches(0))[: task.batches_per_pass]
     tokens = sum(int((target != PAD).sum()) for _, target in batches)
-    assert translation.work("cpu").size == tokens // len(batches)
+    assert WORKS["translation"]("cpu").size == tokens // len(batches)
+
+
+def test_the_encoding_is_kept_for_the_benchmark_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+
+    def compared(work: train.Work, *_: object) -> pd.DataFrame:
+        folders.append(work.data_root)
+        assert [path.name[:9] for path in work.data_root.iterdir()] == ["bpe-1000-"]
+        return some_table("1")
+
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(translation, "compare", compared)
+    translation.benchmark("cpu")
+    assert not folders[0].exists()
+    assert list((tmp_path / "data").iterdir()) == []

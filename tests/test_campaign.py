@@ -7,7 +7,7 @@ import pytest
 
 from experiments.campaign import Budget, Durations, hours_left, in_order, seconds
 from experiments.errors import UserError
-from experiments.record import Result, Store
+from experiments.record import THEN, Result, Store
 from experiments.spec import Optim, Run, Schedule, grid, options
 from experiments.verdict import MIN_SEEDS
 
@@ -137,3 +137,11 @@ def test_hours_left_are_those_of_the_outstanding_on_each_device(store: Store) ->
     assert hours_left((*left, unlike), store) == {"a GPU": None, "cpu": None}
     assert hours_left(recorded, store) == {"a GPU": 0, "cpu": 0}
     assert hours_left([dataclasses.replace(BASE, task="new")], store) == {}
+
+
+def test_a_run_that_moved_to_another_device_tells_of_none(store: Store) -> None:
+    left = dataclasses.replace(BASE, seed=9)
+    before = hours_left([left], store)
+    moved = {"wall_seconds": 99.0, "device": f"cpu{THEN}a GPU"}
+    store.add(Result(dataclasses.replace(BASE, seed=8), "finished", {}, [], moved), "cpu")
+    assert hours_left([left], store) == before

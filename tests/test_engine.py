@@ -192,11 +192,12 @@ class Regression:
     def model(self) -> nn.Module:
         return nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 1))
 
-    def batches(self, epoch: int) -> Iterator[tuple[int, Tensor]]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[int, Tensor]]:
         generator = torch.Generator().manual_seed(epoch)
         for number in range(1, self.updates_per_epoch + 1):
             batch = torch.rand(8, 4, generator=generator)
-            yield epoch * self.updates_per_epoch + number, batch
+            if number > first:
+                yield epoch * self.updates_per_epoch + number, batch
 
     def loss(self, model: nn.Module, batch: tuple[int, Tensor]) -> Tensor:
         update, inputs = batch

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from experiments import tasks
-from experiments.data import DataError, image_folder, load
+from experiments.data import DataError, _images, image_folder, load
 from experiments.engine import execute
 from experiments.errors import UserError
 from experiments.paper._imagenet import SMOKE
@@ -139,7 +139,7 @@ def test_a_folder_that_is_only_for_reading_serves_as_well(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(image_folder, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(_images, "TemporaryDirectory", refuse)
     assert len(image_folder.load(root, NAME, SIDE).train_images) == TRAIN * len(CLASSES)
     assert list(root.glob("*.npz")) == []
 
@@ -262,6 +262,30 @@ def test_files_are_read_in_an_order_and_in_parts_of_the_seed_and_the_epoch(root:
     plain = shown(0, 1, augment=False)
     assert plain[0] == labels
     assert not torch.equal(plain[1], images)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_an_epoch_goes_on_within_without_the_files_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    """In this process, where its reading can be seen."""
+    task, read = task_of(run_on(in_memory=in_memory), root), []
+    assert isinstance(task, tasks.Divisible)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    whole, of_part = list(task.batches(1)), list(task.parts(1, 1, 2))
+    open_file = imagenet.pil_loader
+
+    def opened(path: str) -> Image.Image:
+        read.append(path)
+        return open_file(path)
+
+    monkeypatch.setattr(imagenet, "pil_loader", opened)
+    found, found_part = list(task.batches(1, 1)), list(task.parts(1, 1, 2, 1))
+    assert len(whole) == len(of_part) == 2
+    assert torch.equal(found[0][0], whole[1][0])
+    assert torch.equal(found_part[0][0][0], of_part[1][0][0])
+    assert len(found) == len(found_part) == 1
+    assert len(read) == (0 if in_memory else 4 + 2)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

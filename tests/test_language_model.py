@@ -239,6 +239,7 @@ def test_a_transformer_sees_every_window_once_in_an_order_of_seed_and_epoch(root
     expected = [tuple(whole[first : first + 6]) for first in range(0, 39 * 15, 5)]
     assert sorted(windows(task, 0)) == sorted(expected)
     assert windows(task, 0) == windows(build(root, "pre"), 0) != windows(task, 1)
+    assert torch.equal(next(task.batches(1, 4)), [*task.batches(1)][4])
     order = np.random.default_rng([task.run.seed, 1]).permutation(len(expected))
     assert windows(task, 1) == [expected[i] for i in order]  # that of the runs on record
     other = dataclasses.replace(task.run, seed=1)

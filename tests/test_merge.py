@@ -1,16 +1,18 @@
 """Two results folders into one: nothing lost, nothing mixed, and twice is as once."""
 
 import dataclasses
+import errno
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from experiments import engine, launch
 from experiments.__main__ import main
-from experiments.errors import UserError
+from experiments.errors import DiskFull, UserError
 from experiments.hold import hold
 from experiments.launch import Places
 from experiments.merge import Merged, merge
@@ -215,6 +217,22 @@ def test_a_run_at_work_here_keeps_its_checkpoint(tiny: Run, tmp_path: Path) -> N
     assert (merged.held, merged.checkpoints) == ([tiny.id], [])
     assert "at work here" in str(merged)
     assert here.checkpoint(tiny).read_bytes() == before
+
+
+def test_a_checkpoint_that_cannot_be_taken_over_leaves_what_was_there(
+    tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = begun(tiny, tmp_path / "here", 2), begun(tiny, tmp_path / "there", 5)
+    before = files(here.store.root)
+
+    def full(source: BinaryIO, target: BinaryIO) -> None:
+        target.write(source.read(100))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(DiskFull, match="No space left"):
+        merge(here.store, there.store)
+    assert files(here.store.root) == before
 
 
 def test_a_broken_checkpoint_is_a_sentence(tiny: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Parallel text: split without leaks, checked, and refused in one sentence where it is damaged."""
 
 import codecs
+import errno
 import gzip
 import lzma
 import zipfile
@@ -271,6 +272,18 @@ def test_the_encoding_is_kept_under_what_it_depends_on(tmp_path: Path) -> None:
     bpe.encoding(TEXT[1:], 80, tmp_path)
     bpe.encoding(TEXT, 81, tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_in_a_folder_without_space_the_encoding_is_trained_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text[:9].encode(encoding))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert bpe.encoding(TEXT, 80, tmp_path).to_str() == bpe.encoding(TEXT, 80).to_str()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_vocabulary_below_the_alphabet_is_a_sentence() -> None:

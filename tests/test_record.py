@@ -113,6 +113,21 @@ def test_numbers_keep_every_bit_through_later_additions(
     assert list(store.table(RUNS)["loss"]) == values
 
 
+def test_the_points_of_a_long_curve_stay_apart(store: Store) -> None:
+    """Whole steps keep all their digits, others as many as the values."""
+    steps = [0.123456789, 2.0, 1_000_000.0, 1_234_567.0, 1_234_568.0, 2.0**40]
+    curves = [(step, "train", "loss", 1 / 3) for step in steps]
+    store.add(Result(RUNS[0], "finished", {}, curves), "cpu")
+    found = store.curves(RUNS)
+    assert found["step"].tolist() == [0.123457, *steps[1:]]
+    assert set(found["value"]) == {0.333333}
+    before = files(store.root)
+    store.add(Result(RUNS[0], "finished", {}, [(int(curves[1][0]), *curves[1][1:])]), "cpu")
+    assert store.curves(RUNS)["step"].tolist() == [2.0]
+    store.add(Result(RUNS[0], "finished", {}, curves), "cpu")
+    assert files(store.root) == before
+
+
 def test_the_order_of_additions_does_not_change_the_records(tmp_path: Path) -> None:
     stores = Store(tmp_path / "a"), Store(tmp_path / "b")
     for store, runs in zip(stores, (RUNS, RUNS[::-1]), strict=True):
@@ -185,6 +200,23 @@ def test_a_file_is_the_old_or_the_new_one_whole(
     with pytest.raises(OSError, match="no space"):
         write_atomically(path, "new")
     assert files(tmp_path) == {"table.csv": b"old"}
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, done = tmp_path / "table.csv", []
+    write_atomically(path, "old")
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append((os.fstat(descriptor).st_size, path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_atomically(path, "newer")
+    assert done == [(5, "old")]
+    assert files(tmp_path) == {"table.csv": b"newer"}
 
 
 # Damage

@@ -80,6 +80,8 @@ def test_an_epoch_has_every_paragraph_once_in_an_order_of_seed_and_epoch(task: S
     expected = task.text.targets("train").astype(np.float32)
     assert sorted(order(0, 0)) == sorted(map(float, expected))
     assert len([*task.batches(0)]) == task.updates_per_epoch
+    for one, same in zip(task.batches(0, 2), [*task.batches(0)][2:], strict=True):
+        assert all(torch.equal(*pair) for pair in zip(one, same, strict=True))
     words = torch.cat([words for words, *_ in task.batches(0)])
     counts = torch.bincount(words, minlength=len(task.text.words))
     assert counts.tolist() == task.text.counts.tolist()

@@ -218,6 +218,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     first = [batch.tolist() for batch in build().batches(2)]
     torch.manual_seed(7)
     assert [batch.tolist() for batch in build().batches(2)] == first
+    assert [batch.tolist() for batch in build().batches(2, 3)] == first[3:]
     assert [batch.tolist() for batch in build(seed=1).batches(2)] != first
     assert [batch.tolist() for batch in build().batches(1)] != first
 

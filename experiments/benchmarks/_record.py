@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from experiments.record import ROOT, surroundings, write_atomically
+from experiments.record import ROOT, Store, as_line, surroundings, write_atomically
+
+FOLDER = "benchmarks"
 
 
 def record(name: str, table: pd.DataFrame, device: str, results: Path = ROOT) -> Path:
@@ -26,8 +28,7 @@ def record(name: str, table: pd.DataFrame, device: str, results: Path = ROOT) ->
         The table's file.
     """
     where = torch.device(device)
-    folder = results / "benchmarks"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = results / FOLDER
     path, provenance = folder / f"{name}-{where.type}.csv", folder / "timings.jsonl"
     line = {
         "table": path.name,
@@ -36,10 +37,11 @@ def record(name: str, table: pd.DataFrame, device: str, results: Path = ROOT) ->
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
-    lines = [json.loads(text) for text in _lines(provenance)]
-    lines = sorted([*(one for one in lines if one["table"] != path.name), line], key=_table)
-    write_atomically(path, table.to_csv(index=False))
-    write_atomically(provenance, "".join(json.dumps(one, sort_keys=True) + "\n" for one in lines))
+    with Store(results).changing(FOLDER):
+        lines = [json.loads(text) for text in _lines(provenance)]
+        lines = sorted([*(one for one in lines if one["table"] != path.name), line], key=_table)
+        write_atomically(path, table.to_csv(index=False))
+        write_atomically(provenance, "".join(map(as_line, lines)))
     return path
 
 

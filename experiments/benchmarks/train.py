@@ -59,13 +59,14 @@ class Contestant:
 class Work:
     """What is trained: the engine's run, and the plain loop.
 
-    `size` is how many of the `unit` an update has.
+    `size` is how many of the `unit` an update has; `data_root` is the engine's folder of data sets.
     """
 
     unit: str
     size: int
     run: Callable[[Contestant], Run]
     plain: Callable[[Turn, str, int], None]
+    data_root: Path = Path("data")
 
 
 ON_CPU = {
@@ -190,6 +191,7 @@ def _train(
             engine.execute(
                 work.run(one),
                 device=device,
+                data_root=work.data_root,
                 compiled=one.compiled,
                 window=updates,
                 report=lambda *_: turn(),

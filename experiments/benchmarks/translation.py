@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -25,8 +26,6 @@ from experiments.spec import Optim, Run, options
 from experiments.tasks.translation import SMOOTHING, Translation
 
 CLIP, RATE, VOCABULARY = 25.0, 1e-3, 1_000
-DATA = Path("data")
-"""The folder of the data sets: the encoding is kept there, where there is one."""
 EPOCH = 300
 """Updates."""
 TOKENS = {"cpu": 800, "cuda": 4_000}
@@ -54,19 +53,21 @@ def benchmark(device: str = "cpu") -> pd.DataFrame:
     """Median tokens per second over all jobs, and the ratio to the plain loop."""
     kind = torch.device(device).type
     on_gpu = kind == "cuda"
-    return compare(work(kind), ON_GPU if on_gpu else ON_CPU, device, updates=100 if on_gpu else 10)
+    contestants, updates = (ON_GPU, 100) if on_gpu else (ON_CPU, 10)
+    with TemporaryDirectory() as folder:  # all need the same encoding
+        return compare(work(kind, Path(folder)), contestants, device, updates)
 
 
-def work(kind: str) -> Work:
-    """What is trained on a kind of device: "cpu" or "cuda"."""
-    task = _task(kind)
+def work(kind: str, data_root: Path) -> Work:
+    """What is trained on a kind of device: "cpu" or "cuda"; with a folder for the encoding."""
+    task = _task(kind, data_root)
     tokens = sum(map(len, task.splits["train"][1])) // task.batches_per_pass
-    run, plain = functools.partial(_run, kind), functools.partial(plain_loop, kind)
-    return Work("tokens", tokens, run, plain)
+    run, plain = functools.partial(_run, kind), functools.partial(plain_loop, kind, data_root)
+    return Work("tokens", tokens, run, plain, data_root)
 
 
-def _task(kind: str) -> Translation:
-    return Translation(_run(kind, Contestant("float32")), DATA, torch.device("cpu"))
+def _task(kind: str, data_root: Path) -> Translation:
+    return Translation(_run(kind, Contestant("float32")), data_root, torch.device("cpu"))
 
 
 def _run(kind: str, one: Contestant) -> Run:
@@ -94,9 +95,9 @@ def _run(kind: str, one: Contestant) -> Run:
     )
 
 
-def plain_loop(kind: str, turn: Turn, device: str, updates: int) -> None:
+def plain_loop(kind: str, data_root: Path, turn: Turn, device: str, updates: int) -> None:
     """Train as tutorials do; for ever, if `turn` never raises."""
-    task = _task(kind)
+    task = _task(kind, data_root)
     pairs: Any = list(zip(*task.splits["train"], strict=True))  # a sequence is a data set
     sentences = round(len(pairs) / task.batches_per_pass)
     loader: DataLoader[Any] = DataLoader(

@@ -1,7 +1,11 @@
-"""What every loader returns and raises."""
+"""What every loader returns and raises, and how it keeps what took it long."""
 
 import hashlib
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,3 +71,17 @@ def images(content: Content, classes: tuple[str, ...], sha256: str, source: str)
         sha256=sha256,
         source=source,
     )
+
+
+def keep(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a file written for the next time, whole or not at all, whoever else is at it.
+
+    A folder that is full, or only for reading, serves as well if slower.
+    """
+    try:
+        with TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as scratch:
+            partial = Path(scratch, path.name)
+            write(partial)
+            os.replace(partial, path)
+    except OSError:
+        return

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from experiments.data._images import DataError
+from experiments.data._images import DataError, keep
 
 PAD, END, UNKNOWN = range(3)
 """The first entries of every vocabulary: padding, end of a sentence, an unknown character."""
@@ -41,10 +40,8 @@ def encoding(sentences: Iterable[str], vocabulary: int, folder: Path | None = No
         with contextlib.suppress(Exception):  # so broad is what tokenizers raises at damage
             return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     trained = _trained(text, vocabulary)
-    if path is not None and os.access(path.parent, os.W_OK):  # else it is trained every time
-        new = path.with_suffix(f".{os.getpid()}")
-        new.write_text(trained.to_str(), encoding="utf-8")
-        new.replace(path)
+    if path is not None:
+        keep(path, lambda new: new.write_text(trained.to_str(), encoding="utf-8"))
     return trained
 
 

@@ -7,21 +7,19 @@ lie there as its three archives, which are read as they are.
 from __future__ import annotations
 
 import hashlib
-import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from experiments.data._images import DataError, Images
+from experiments.data._images import DataError, Images, keep
 
 SPLITS = ("train", "val")
 ARCHIVES = {
@@ -126,7 +124,7 @@ def load(root: Path, name: str, side: int) -> Images:
     arrays = _read(kept)
     if arrays is None:
         arrays = _decoded(encoded, side)
-        _write(kept, arrays)
+        keep(kept, lambda new: np.savez(new, allow_pickle=False, **arrays))
     return _images(arrays)
 
 
@@ -214,16 +212,6 @@ def _read(path: Path) -> Arrays | None:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile):
         return None
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    try:
-        with TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as scratch:
-            partial = Path(scratch, path.name)
-            np.savez(partial, allow_pickle=False, **arrays)
-            os.replace(partial, path)
-    except OSError:
-        return  # a folder that is full, or only for reading, serves as well if slower
 
 
 def _images(arrays: Arrays) -> Images:

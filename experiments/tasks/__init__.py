@@ -36,8 +36,8 @@ class Training(Protocol):
     def model(self) -> nn.Module:
         """A freshly initialised model, drawn from torch's global generator."""
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, on the task's device."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from the number `first` on, on the task's device."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The mean training loss of a batch, a scalar."""
@@ -50,8 +50,13 @@ class Training(Protocol):
 class Divisible(Protocol):
     """A training task whose loss is a mean over samples: several processes can share a batch."""
 
-    def parts(self, epoch: int, rank: int, size: int) -> Iterator[tuple[Batch, float]]:
-        """One process's part of every batch, and what its mean weighs in that over processes."""
+    def parts(
+        self, epoch: int, rank: int, size: int, first: int = 0
+    ) -> Iterator[tuple[Batch, float]]:
+        """One process's part of every batch, and what its mean weighs in that over processes.
+
+        From the number `first` on, as `Training.batches`.
+        """
 
 
 @runtime_checkable

@@ -84,7 +84,7 @@ class ImageClassification:
             network = network.to(memory_format=torch.channels_last)  # a third faster on CPUs
         return network.to(getattr(torch, settings.get("weights", "float32")))
 
-    def batches(self, epoch: int) -> Iterator[Tensor]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Tensor]:
         """Every training image once, in an order of the run's seed and the epoch.
 
         A batch is a tensor [4, batch] of integers: the image, how far its crop lies down and to
@@ -96,11 +96,13 @@ class ImageClassification:
         order = torch.randperm(len(self.train[1]), generator=generator)
         parts = torch.split(order, self.run.batch_size)
         drawn = torch.cat([self._drawn(chosen, generator) for chosen in parts], dim=1)
-        yield from torch.split(drawn.to(self.device), self.run.batch_size, dim=1)
+        yield from torch.split(drawn.to(self.device), self.run.batch_size, dim=1)[first:]
 
-    def parts(self, epoch: int, rank: int, size: int) -> Iterator[tuple[Tensor, float]]:
+    def parts(
+        self, epoch: int, rank: int, size: int, first: int = 0
+    ) -> Iterator[tuple[Tensor, float]]:
         """One process's part of every batch, and its weight."""
-        return (part(batch, rank, size, dim=1) for batch in self.batches(epoch))
+        return (part(batch, rank, size, dim=1) for batch in self.batches(epoch, first))
 
     def _drawn(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
         shift = torch.full((2, len(chosen)), PADDING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,8 +83,11 @@ class PerImage:
         """A new network."""
         return self.whole.model().to(memory_format=torch.contiguous_format)
 
-    def batches(self, epoch: int) -> Iterator[Labelled]:
-        """Every training image once, in an order of the run's seed and the epoch."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Labelled]:
+        """Every training image once, in an order of the run's seed and the epoch.
+
+        Those before `first` are loaded, too: a worker draws for one image after the other.
+        """
         seed = self.whole.run.seed * 1_000_003 + epoch
         loader = DataLoader(
             self.opened,
@@ -93,7 +97,8 @@ class PerImage:
             generator=torch.Generator().manual_seed(seed),  # of the order and the workers' seeds
         )
         device = self.whole.device
-        return ((images.to(device), labels.to(device)) for images, labels in loader)
+        left = itertools.islice(loader, first, None)
+        return ((images.to(device), labels.to(device)) for images, labels in left)
 
     def loss(self, model: nn.Module, batch: Labelled) -> Tensor:
         """Mean cross-entropy, in nats."""

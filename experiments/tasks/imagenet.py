@@ -108,16 +108,18 @@ class FromFiles:
         """A new ResNet-18."""
         return _network(self.run, 3, self.classes)
 
-    def batches(self, epoch: int) -> Iterator[Labelled]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Labelled]:
         """Every training image once, in an order of the run's seed and the epoch."""
-        return (batch for batch, _ in self.parts(epoch, 0, 1))
+        return (batch for batch, _ in self.parts(epoch, 0, 1, first))
 
-    def parts(self, epoch: int, rank: int, size: int) -> Iterator[tuple[Labelled, float]]:
+    def parts(
+        self, epoch: int, rank: int, size: int, first: int = 0
+    ) -> Iterator[tuple[Labelled, float]]:
         """One process's part of every batch, and its weight; it reads no other files."""
         seed = self.run.seed * 1_000_003 + epoch
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         samples = [self.train[index] for index in order.tolist()]
-        wholes = torch.split(torch.arange(len(samples)), self.run.batch_size)
+        wholes = torch.split(torch.arange(len(samples)), self.run.batch_size)[first:]
         chosen, weights = zip(*(part(whole, rank, size) for whole in wholes), strict=True)
         loaded = self._loaded(samples, chosen, seed if self.run.setting("augment") else None)
         return zip(loaded, weights, strict=True)

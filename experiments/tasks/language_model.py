@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,10 +84,10 @@ class LanguageModel:
         heads, norm = self.settings["heads"], self.settings["network"]
         return Transformer(**common, heads=heads, length=self.length, norm=norm)
 
-    def batches(self, epoch: int) -> Iterator[Tensor]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Tensor]:
         """The whole training text, in tokens [length + 1, batch]: each is to give the next."""
         within = np.arange(self.length + 1)[:, None]
-        for sequences in self._sequences(epoch):
+        for sequences in itertools.islice(self._sequences(epoch), first, None):
             tokens = self.corpus.train[sequences * self.length + within]
             yield torch.from_numpy(tokens.astype(np.int64)).to(self.device)
 

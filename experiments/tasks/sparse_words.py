@@ -210,12 +210,12 @@ class SparseWords:
         """A new model."""
         return Linear(len(self.text.words))
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Every training paragraph once, in an order of the run's seed and the epoch."""
         order = np.random.default_rng([self.run.seed, epoch]).permutation(len(self.train.years))
         values, targets = self.train.values[order], self.text.targets("train")[order]
-        for first in range(0, len(order), self.run.batch_size):
-            chosen = slice(first, first + self.run.batch_size)
+        for begin in range(first * self.run.batch_size, len(order), self.run.batch_size):
+            chosen = slice(begin, begin + self.run.batch_size)
             yield self._batch(values[chosen], targets[chosen])
 
     def _batch(self, values: Any, targets: Floats) -> Batch:

@@ -147,7 +147,7 @@ class Translation:
         names = ("width", "layers", "heads", "feed_forward", "dropout", "positions", "norm")
         return transformer(self.vocabulary, **{name: self.settings[name] for name in names})
 
-    def batches(self, epoch: int) -> Iterator[Tensor]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Tensor]:
         """So many batches [2, sentences, tokens] of sources and targets, padded.
 
         Every pass over the corpus deals the sentences of a length out anew, and shuffles the
@@ -155,7 +155,7 @@ class Translation:
         """
         begin = epoch * self.updates_per_epoch
         dealt: tuple[int, list[Tensor]] = (-1, [])
-        for update in range(begin, begin + self.updates_per_epoch):
+        for update in range(begin + first, begin + self.updates_per_epoch):
             number, place = divmod(update, self.batches_per_pass)
             if number != dealt[0]:
                 dealt = number, self._deal(number)
