@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from experiments import checks
 from experiments.errors import UserError
 from experiments.record import Store
-from experiments.spec import SCALES, Optim, Run, grid
+from experiments.spec import SCALES, Optim, Run, grid, options
 from experiments.verdict import MIN_SEEDS, Claim, Records, Verdict, judge
 
 
@@ -55,7 +55,7 @@ class Artifact:
     order
         Where the artifact stands in lists: the paper's order.
     other
-        The optimizer that stands beside the artifact's own, see `beside`.
+        The optimizer that stands beside the artifact's own, as in its first run, see `beside`.
     settings
         What was set anew in its runs, see `varied`.
     """
@@ -112,33 +112,45 @@ class Artifact:
         """
         records = self.records(scale, store)
         if records.runs.empty:
-            options = [f"--optimizer {self.other.name}"] if self.other else []
-            options += ["--set"] if self.settings else []
-            too = f", with the same {' and '.join(options)}," if options else ""
+            asked = [f"--optimizer {self.other.name}"] if self.other else []
+            asked += ["--set"] if self.settings else []
+            too = f", with the same {' and '.join(asked)}," if asked else ""
             raise UserError(
                 f"no whole comparison of {self.id} is recorded at scale {scale!r}; "
                 f"`python -m experiments run {self.id} --scale {scale}`{too} records it"
             )
         return records
 
-    def beside(self, optim: Optim) -> Artifact:
+    def beside(self, name: str, /, **arguments: Any) -> Artifact:
         """The artifact with another optimizer beside its own, and the claims about that one.
 
-        It gets what RAdam gets: at every scale the same learning rates, schedules, seeds and data.
+        It gets what RAdam gets: at every scale the same learning rates, weight decay, schedules,
+        seeds and data.
+
+        Parameters
+        ----------
+        name
+            "package.module:Class".
+        arguments
+            The class's; a `weight_decay` among them replaces RAdam's.
 
         Raises
         ------
         UserError
             If the artifact compares no optimizers.
+        ValueError
+            If an argument cannot be used.
         """
         if self.yours is None:
             able = ", ".join(name for name, one in artifacts().items() if one.yours)
             raise UserError(f"{self.id} takes no other optimizer; these do: {able}")
-        runs = {
-            scale: (*runs, *(_instead(optim, run) for run in runs if _is_radam(run)))
+        added = {
+            scale: tuple(_instead(name, arguments, run) for run in runs if _is_radam(run))
             for scale, runs in self.runs.items()
         }
-        return replace(self, runs=runs, claims=self.yours(optim.name), other=optim)
+        runs = {scale: (*runs, *added[scale]) for scale, runs in self.runs.items()}
+        other = next(run.optim for one in added.values() for run in one)
+        return replace(self, runs=runs, claims=self.yours(name), other=other)
 
     def varied(self, **settings: Any) -> Artifact:
         """The artifact with other settings of its runs: another corpus, depth, precision ...
@@ -240,9 +252,11 @@ def _is_radam(run: Run) -> bool:
     return run.optim is not None and run.optim.name == "radam"
 
 
-def _instead(optim: Optim, run: Run) -> Run:
+def _instead(name: str, arguments: dict[str, Any], run: Run) -> Run:
     assert run.optim is not None
-    return replace(run, optim=replace(optim, lr=run.optim.lr))
+    given = {"weight_decay": run.optim.weight_decay} | arguments
+    decay = given.pop("weight_decay")
+    return replace(run, optim=Optim(name, run.optim.lr, decay, options(**given)))
 
 
 @functools.cache

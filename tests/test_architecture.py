@@ -25,7 +25,7 @@ ARROWS = {
     "experiments.artifact": "pandas matplotlib spec verdict record errors checks",
     "experiments.ledger": "pandas spec record report verdict artifact checks campaign",
     "experiments.sharpness": "torch numpy pandas scipy data radam_core",
-    "experiments.yours": "spec errors artifact",
+    "experiments.yours": "errors artifact",
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
     "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict record report style "
     "artifact paper beyond",

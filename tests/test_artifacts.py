@@ -588,7 +588,7 @@ def test_the_best_warmup_is_chosen_on_validation() -> None:
 # An optimizer of the reader's own
 
 YOURS = [name for name in BUILT if find(name).yours is not None]
-NADAM = Optim("torch.optim:NAdam", 0.1, 1e-4, options(betas=(0.9, 0.99)))
+NADAM, BETAS = "torch.optim:NAdam", options(betas=(0.9, 0.99))
 
 
 def test_what_takes_another_optimizer_is_what_compares_optimizers() -> None:
@@ -624,7 +624,7 @@ def test_the_leads_by_epoch_are_taken_at_each_best_rate() -> None:
 
 @pytest.mark.parametrize("name", YOURS)
 def test_another_optimizer_gets_what_radam_gets(name: str) -> None:
-    beside = find(name).beside(NADAM)
+    beside = find(name).beside(NADAM, **dict(BETAS))
     assert beside.runs.keys() == find(name).runs.keys()
     for scale, own in find(name).runs.items():
         assert beside.at(scale)[: len(own)] == own
@@ -633,8 +633,9 @@ def test_another_optimizer_gets_what_radam_gets(name: str) -> None:
         radam = [run for run in own if run.optim and run.optim.name == "radam"]
         assert len(added) == len(radam) > 0
         for run, rival in zip(added, radam, strict=True):
-            assert run.optim == dataclasses.replace(NADAM, lr=rival.optim.lr if rival.optim else 0)
-            assert dataclasses.replace(run, optim=rival.optim) == rival
+            assert rival.optim
+            nadam = Optim(NADAM, rival.optim.lr, rival.optim.weight_decay, BETAS)
+            assert run == dataclasses.replace(rival, optim=nadam)
     (claim,) = beside.claims
     assert claim.id == f"{name}.yours"
     assert claim.text.startswith("NAdam ")
@@ -647,7 +648,7 @@ def test_another_optimizer_is_drawn_tabulated_and_judged(
     smoke_store: Store, tmp_path: Path, name: str
 ) -> None:
     """RAdam's records in the other's place: then they are level in every respect."""
-    beside = find(name).beside(dataclasses.replace(NADAM, name="elsewhere:Other"))
+    beside = find(name).beside("elsewhere:Other")
     records = find(name).records("smoke", smoke_store)
     copied = [
         table[table["optimizer"] == "radam"].assign(

@@ -365,6 +365,10 @@ def test_who_reads_no_further_gets_no_traceback() -> None:
         (["run", "fig8", "--slurm", "time=5"], "--slurm gives options to --launcher slurm; name"),
         (["status", "--scale", "huge"], "there is no scale 'huge'; the scales are"),
         (["status", "fig8", "--optimizer", "a:B"], "fig8 takes no other optimizer; these do"),
+        (
+            ["status", "--optimizer", "a:B", "--optimizer-args", '{"weight_decay": -1}'],
+            "--optimizer-args: weight_decay=-1 is not a finite number",
+        ),
         (["run", "fig6", "--scale", "cpu"], "python -m experiments data cifar10"),
         (["show", "fig99"], "there is no artifact 'fig99'"),
         (["show", "fig8", "--scale", "huge"], "there is no scale 'huge'"),
