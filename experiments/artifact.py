@@ -229,23 +229,34 @@ def _varied(run: Run, name: str, value: Any) -> Run:
     known = _variable(run)
     if name not in known:
         return run
-    value = tuple(value) if isinstance(value, list) else value
-    if not _fits(name, value, known[name]):
-        raise UserError(f"{name}={value!r} is of another kind than {known[name]!r}, which it was")
+    kind = known[name]
+    if name == "clip":  # None says of the gradients that they are not clipped
+        kind = None if value is None else 1.0
     try:
-        return grid(run, **{name: [value]})[0]
+        return grid(run, **{name: [_like(kind, value)]})[0]
+    except TypeError:
+        raise UserError(
+            f"{name}={value!r} is of another kind than {known[name]!r}, which it was"
+        ) from None
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def _fits(name: str, value: Any, known: Any) -> bool:
-    """Whether they are of one kind; a whole number may take the place of a fraction.
+def _like(known: Any, value: Any) -> Any:
+    """A value as one of the kind of what is known, so that 1 and 1.0 are one id.
 
-    None is for the norm of the gradients, of which it says that they are not clipped.
+    Raises
+    ------
+    TypeError
+        If it is of another kind.
     """
-    if name == "clip":
-        return value is None or type(value) in (int, float)
-    return type(value) is type(known) or (type(value), type(known)) == (int, float)
+    if type(known) is tuple and type(value) in (list, tuple):
+        return tuple(_like(known[0], one) for one in value)
+    if (type(known), type(value)) == (float, int):
+        return float(value)
+    if type(known) is not type(value):
+        raise TypeError
+    return value
 
 
 def _is_radam(run: Run) -> bool:

@@ -676,3 +676,52 @@ def test_another_optimizer_is_drawn_tabulated_and_judged(
     if beside.tabulate is not None:
         table = beside.tabulate(both)
         assert (table.xs("Other") == table.xs("RAdam")).all(axis=None)
+
+
+# Other settings
+
+
+CLIPPED = [name for name, scale in RUNNABLE if scale == "cpu" and find(name).at(scale)[0].optim]
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+def test_what_was_set_anew_is_read_alike(name: str) -> None:
+    """The records of the study's own runs in the place of those with another setting."""
+    own, varied = find(name), find(name).varied(clip=9.0)
+    records = own.records("cpu", Store())
+    if records.runs.empty:
+        pytest.skip("nothing is recorded")
+    ids = {a.id: b.id for a, b in zip(own.at("cpu"), varied.at("cpu"), strict=True)}
+    assert not set(ids) & set(ids.values())
+    tables = (
+        table.assign(run_id=table["run_id"].map(ids), clip=9.0)
+        for table in (records.runs, records.curves)
+    )
+    other = Records(*tables)
+    for mine, its in zip(own.claims, varied.claims, strict=True):
+        expected, found = judge(name, mine, records, "cpu"), judge(name, its, other, "cpu")
+        assert found.status == expected.status != "not run"
+        assert repr(found.estimates) == repr(expected.estimates)
+    if own.tabulate and varied.tabulate:
+        pd.testing.assert_frame_equal(varied.tabulate(other), own.tabulate(records))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "like"),
+    [
+        ("sparse-words", "penalty", 2, 2.0),
+        ("fig4", "dropout", 0, 0.0),
+        ("fig4", "clip", 1, 1.0),
+        ("fig4", "cutoffs", [50, 150], (50, 150)),
+    ],
+)
+def test_a_setting_is_one_id_however_it_is_written(
+    name: str, setting: str, value: Any, like: Any
+) -> None:
+    written, same = (find(name).varied(**{setting: one}) for one in (value, like))
+    assert [run.id for run in written.at("cpu")] == [run.id for run in same.at("cpu")]
+    assert written.at("cpu") != find(name).at("cpu")
+
+
+def test_the_value_that_a_setting_has_is_no_other_setting() -> None:
+    assert find("sparse-words").varied(penalty=1).runs == find("sparse-words").runs

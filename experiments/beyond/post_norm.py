@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -26,6 +28,8 @@ from experiments.paper._translation import (
     VANILLA,
     WARMUP,
     arm,
+    arm_of,
+    by_arm,
     changed,
     other,
 )
@@ -63,22 +67,27 @@ RUNS = {
     scale: tuple(_run(scale, name, seed) for seed in range(SEEDS[scale]) for name in ARMS)
     for scale in BASES
 }
-_NAMES = {
-    run.id: name
-    for scale in BASES
-    for seed in range(SEEDS[scale])
-    for name in ARMS
-    for run in (_run(scale, name, seed),)
+TOLD_BY = {
+    LINEAR: "UntunedLinearWarmup.beta2",
+    EXPONENTIAL: "UntunedExponentialWarmup.beta2",
+    CORRECTED: "optim.eps_placement",
+    EXACT: "optim.rectification",
+    SKIPPING: "optim.early",
 }
+"""The axis that the runs of an arm have, and no others."""
+
+
+def _arm(row: Mapping[Hashable, Any]) -> str:
+    for name, axis in TOLD_BY.items():
+        if pd.notna(row.get(axis)):
+            return name
+    name = arm_of(row)
+    return PRE if name == VANILLA and row["norm"] == "pre" else name
 
 
 def named(records: Records) -> Records:
     """The records with the arm's name in the column `arm`."""
-    curves = records.curves
-    return Records(
-        records.runs.assign(arm=records.runs["run_id"].map(_NAMES)),
-        curves.assign(arm=curves["run_id"].map(_NAMES)),
-    )
+    return by_arm(records, _arm)
 
 
 def _share(records: Records, name: str) -> pd.Series:
