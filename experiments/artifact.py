@@ -35,6 +35,10 @@ class Deviation:
     reason: str
 
 
+OURS = "none: ours goes past the paper"
+"""What the paper has on an axis of a study that it has not."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A figure, table or theorem of the paper, or one of ours that goes past it.

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.artifact import Artifact
 from experiments.paper import _translation
+from experiments.paper._classifiers import cell
 from experiments.paper._translation import (
     BASES,
     BETAS,
@@ -33,7 +34,7 @@ from experiments.paper._translation import (
     changed,
     other,
 )
-from experiments.paper.fig1 import LEARNS, cell, learnt, share
+from experiments.paper.fig1 import LEARNS, learnt, share
 from experiments.spec import Run, Schedule, options
 from experiments.verdict import Claim, Part, Records
 

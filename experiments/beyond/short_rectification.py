@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
+from experiments.paper._classifiers import cell
 from experiments.paper._translation import (
     BASES,
     BETAS,
@@ -26,13 +27,12 @@ from experiments.paper._translation import (
     by_arm,
     changed,
 )
-from experiments.paper.fig1 import LEARNS, cell, learnt, share
+from experiments.paper.fig1 import LEARNS, learnt, share
 from experiments.verdict import Claim, Part, Records
 
 SHORT = 0.98
 BETA2S = (BETAS[1], SHORT)
 ARMS = (VANILLA, WARMUP, RADAM)
-
 
 RUNS = {
     scale: tuple(
