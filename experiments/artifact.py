@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from experiments import checks
 from experiments.errors import UserError
 from experiments.record import Store
-from experiments.spec import SCALES, Optim, Run, grid
+from experiments.spec import SCALES, Optim, Run, grid, options
 from experiments.verdict import MIN_SEEDS, Claim, Records, Verdict, judge
 
 
@@ -33,6 +33,10 @@ class Deviation:
     axis: str
     paper: str
     reason: str
+
+
+OURS = "none: ours goes past the paper"
+"""What the paper has on an axis of a study that it has not."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Artifact:
     order
         Where the artifact stands in lists: the paper's order.
     other
-        The optimizer that stands beside the artifact's own, see `beside`.
+        The optimizer that stands beside the artifact's own, as in its first run, see `beside`.
     settings
         What was set anew in its runs, see `varied`.
     """
@@ -112,33 +116,45 @@ class Artifact:
         """
         records = self.records(scale, store)
         if records.runs.empty:
-            options = [f"--optimizer {self.other.name}"] if self.other else []
-            options += ["--set"] if self.settings else []
-            too = f", with the same {' and '.join(options)}," if options else ""
+            asked = [f"--optimizer {self.other.name}"] if self.other else []
+            asked += ["--set"] if self.settings else []
+            too = f", with the same {' and '.join(asked)}," if asked else ""
             raise UserError(
                 f"no whole comparison of {self.id} is recorded at scale {scale!r}; "
                 f"`python -m experiments run {self.id} --scale {scale}`{too} records it"
             )
         return records
 
-    def beside(self, optim: Optim) -> Artifact:
+    def beside(self, name: str, /, **arguments: Any) -> Artifact:
         """The artifact with another optimizer beside its own, and the claims about that one.
 
-        It gets what RAdam gets: at every scale the same learning rates, schedules, seeds and data.
+        It gets what RAdam gets: at every scale the same learning rates, weight decay, schedules,
+        seeds and data.
+
+        Parameters
+        ----------
+        name
+            "package.module:Class".
+        arguments
+            The class's; a `weight_decay` among them replaces RAdam's.
 
         Raises
         ------
         UserError
             If the artifact compares no optimizers.
+        ValueError
+            If an argument cannot be used.
         """
         if self.yours is None:
             able = ", ".join(name for name, one in artifacts().items() if one.yours)
             raise UserError(f"{self.id} takes no other optimizer; these do: {able}")
-        runs = {
-            scale: (*runs, *(_instead(optim, run) for run in runs if _is_radam(run)))
+        added = {
+            scale: tuple(_instead(name, arguments, run) for run in runs if _is_radam(run))
             for scale, runs in self.runs.items()
         }
-        return replace(self, runs=runs, claims=self.yours(optim.name), other=optim)
+        runs = {scale: (*runs, *added[scale]) for scale, runs in self.runs.items()}
+        other = next(run.optim for one in added.values() for run in one)
+        return replace(self, runs=runs, claims=self.yours(name), other=other)
 
     def varied(self, **settings: Any) -> Artifact:
         """The artifact with other settings of its runs: another corpus, depth, precision ...
@@ -217,32 +233,45 @@ def _varied(run: Run, name: str, value: Any) -> Run:
     known = _variable(run)
     if name not in known:
         return run
-    value = tuple(value) if isinstance(value, list) else value
-    if not _fits(name, value, known[name]):
-        raise UserError(f"{name}={value!r} is of another kind than {known[name]!r}, which it was")
+    kind = known[name]
+    if name == "clip":  # None says of the gradients that they are not clipped
+        kind = None if value is None else 1.0
     try:
-        return grid(run, **{name: [value]})[0]
+        return grid(run, **{name: [_like(kind, value)]})[0]
+    except TypeError:
+        raise UserError(
+            f"{name}={value!r} is of another kind than {known[name]!r}, which it was"
+        ) from None
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def _fits(name: str, value: Any, known: Any) -> bool:
-    """Whether they are of one kind; a whole number may take the place of a fraction.
+def _like(known: Any, value: Any) -> Any:
+    """A value as one of the kind of what is known, so that 1 and 1.0 are one id.
 
-    None is for the norm of the gradients, of which it says that they are not clipped.
+    Raises
+    ------
+    TypeError
+        If it is of another kind.
     """
-    if name == "clip":
-        return value is None or type(value) in (int, float)
-    return type(value) is type(known) or (type(value), type(known)) == (int, float)
+    if type(known) is tuple and type(value) in (list, tuple):
+        return tuple(_like(known[0], one) for one in value)
+    if (type(known), type(value)) == (float, int):
+        return float(value)
+    if type(known) is not type(value):
+        raise TypeError
+    return value
 
 
 def _is_radam(run: Run) -> bool:
     return run.optim is not None and run.optim.name == "radam"
 
 
-def _instead(optim: Optim, run: Run) -> Run:
+def _instead(name: str, arguments: dict[str, Any], run: Run) -> Run:
     assert run.optim is not None
-    return replace(run, optim=replace(optim, lr=run.optim.lr))
+    given = {"weight_decay": run.optim.weight_decay} | arguments
+    decay = given.pop("weight_decay")
+    return replace(run, optim=Optim(name, run.optim.lr, decay, options(**given)))
 
 
 @functools.cache

@@ -172,15 +172,16 @@ def _chosen(name: str, arguments: argparse.Namespace) -> Artifact:
         if arguments.optimizer_args is not None:
             raise UserError("--optimizer-args belongs to an --optimizer; name that too")
         return artifact
-    return artifact.beside(yours.optimizer(arguments.optimizer, arguments.optimizer_args))
+    return yours.beside(artifact, arguments.optimizer, arguments.optimizer_args)
 
 
 def _those_named(arguments: argparse.Namespace) -> dict[str, Artifact]:
     """The artifacts that are named; if none is, all that take the options beside."""
     if arguments.artifact:
         return {name: _chosen(name, arguments) for name in arguments.artifact}
+    able = [name for name, one in artifacts().items() if one.yours or not arguments.optimizer]
     found = {}
-    for name in artifacts():
+    for name in able:
         try:
             found[name] = _chosen(name, arguments)
         except UserError as error:

@@ -9,28 +9,28 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from experiments.artifact import find
+from experiments.artifact import Artifact
 from experiments.errors import UserError
-from experiments.spec import Optim, options
-
-PROTOCOL = next(run.optim for run in find("fig6").at("paper") if run.optim)
 
 
-def optimizer(name: str, arguments: str | None = None) -> Optim:
-    """The optimizer that two options of the command line ask for.
+def beside(artifact: Artifact, name: str, arguments: str | None = None) -> Artifact:
+    """An artifact, and beside it the optimizer that two options of the command line ask for.
 
     Parameters
     ----------
+    artifact
+        One that compares optimizers.
     name
         "package.module:Class".
     arguments
         The class's keyword arguments, as a JSON object. The grid sets ``lr``; ``weight_decay`` is
-        the protocol's if it is not given.
+        RAdam's if it is not given.
 
     Raises
     ------
     UserError
-        If the name has another form, or the arguments are none.
+        If the artifact compares no optimizers, the name has another form, or the arguments are
+        none.
     """
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), attribute]):
@@ -39,13 +39,12 @@ def optimizer(name: str, arguments: str | None = None) -> Optim:
             "torch.optim:NAdam"
         )
     given = _arguments(arguments or "{}")
-    decay = given.pop("weight_decay", PROTOCOL.weight_decay)
     if "lr" in given:
         raise UserError(
             "--optimizer-args gives lr, which the learning-rate grid sets; leave it out"
         )
     try:
-        return Optim(name, PROTOCOL.lr, decay, options(**given))
+        return artifact.beside(name, **given)
     except (TypeError, ValueError) as error:
         raise UserError(f"--optimizer-args: {error}") from error
 

@@ -54,7 +54,7 @@ def resolved(options: Mapping[str, Any]) -> dict[str, Any]:
     group = {**options, **asdict(conventions)}
     if group["state_dtype"] is torch.float32:
         group["state_dtype"] = "float32"  # torch.distributed.checkpoint takes no torch.dtype
-    _check_numbers(group)
+    check_numbers(group)
     _check_choices(group)
     _check_rectifies(group["betas"][1], conventions)
     return group
@@ -65,7 +65,14 @@ def conventions_of(group: Mapping[str, Any]) -> Conventions:
     return Conventions(**{name: group[name] for name in _CONVENTIONS})
 
 
-def _check_numbers(group: Mapping[str, Any]) -> None:
+def check_numbers(group: Mapping[str, Any]) -> None:
+    """Check the options that every optimizer here has.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
     lr = group["lr"]
     if isinstance(lr, Tensor):
         if lr.numel() != 1:
@@ -77,10 +84,9 @@ def _check_numbers(group: Mapping[str, Any]) -> None:
     betas = group["betas"]
     if not isinstance(betas, Sequence) or len(betas) != 2:
         raise ValueError(f"betas={betas!r} is not a pair: use two numbers such as (0.9, 0.999)")
-    if not _is_between(betas[0], 0, 1):
-        raise ValueError(f"beta1={betas[0]!r} is outside [0, 1): use a number such as 0.9")
-    if not _is_between(betas[1], 0, 1) or betas[1] == 0:
-        raise ValueError(f"beta2={betas[1]!r} is outside (0, 1): use a number such as 0.999")
+    for name, beta, usual in zip(("beta1", "beta2"), betas, (0.9, 0.999), strict=True):
+        if not _is_between(beta, 0, 1):
+            raise ValueError(f"{name}={beta!r} is outside [0, 1): use a number such as {usual}")
 
 
 def _is_between(value: Any, low: float, high: float) -> bool:

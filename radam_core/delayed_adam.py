@@ -1,7 +1,6 @@
 """Adam that first only gathers its second moment: the paper's Adam-2k."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
@@ -9,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from radam_core._options import check_numbers
 from radam_core._paths import Batch, apply_foreach, apply_fused, obstacle
+from radam_core._state import check_dense, check_moments, fresh
 from radam_core._wide import apply_in_its_type
 from radam_core.algorithm import Hyperparameters, Update, adaptive_update, bias_correction
 
@@ -118,6 +119,7 @@ class DelayedAdam(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled optimizer or, through ``load_state_dict``, a saved state."""
+        check_moments(state["state"])
         super().__setstate__(state)
         for p_state in self.state.values():  # a step may have been saved as a number
             step = torch.as_tensor(p_state["step"], dtype=torch.float32)
@@ -134,8 +136,8 @@ class DelayedAdam(Optimizer):
         Raises
         ------
         ValueError
-            If it is of another kind of optimizer, or its groups do not match this one's; nothing
-            has then been changed.
+            If it is of another kind of optimizer, or its groups or its moments do not match this
+            one's parameters; nothing has then been changed.
         """
         if any("delay" not in group for group in state_dict["param_groups"]):
             raise ValueError(
@@ -175,11 +177,7 @@ class DelayedAdam(Optimizer):
                 loss = closure()
 
         params = [p for group in self.param_groups for p in group["params"]]
-        if any(p.grad is not None and p.grad.is_sparse for p in params):
-            raise RuntimeError(
-                "DelayedAdam needs dense gradients; make them so (sparse=False in an embedding) "
-                "or use torch.optim.SparseAdam"
-            )
+        check_dense((p.grad for p in params if p.grad is not None), "DelayedAdam")
         for group in self.param_groups:
             batch = self._batch(group)
             if batch.params:
@@ -194,9 +192,7 @@ class DelayedAdam(Optimizer):
                 continue
             state = self.state[p]
             if not state:
-                state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
-                for name in ("exp_avg", "exp_avg_sq"):
-                    state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+                state.update(fresh(p))
             row = (p, p.grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
             for tensors, tensor in zip(batch, row, strict=True):
                 tensors.append(tensor)
@@ -238,17 +234,12 @@ def _apply(
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    for name in ("lr", "weight_decay"):
-        if not 0 <= float(options[name]) < math.inf:
-            raise ValueError(f"{name}={options[name]} is out of range: use a number of at least 0")
-    if not 0 < options["eps"] < math.inf:
+    check_numbers(options)
+    if options["eps"] == 0:
         raise ValueError(
-            f"eps={options['eps']} is out of range: use a number greater than 0, "
-            "or a gradient of zero divides zero by zero"
+            "eps=0 is out of range: use a number greater than 0, or a gradient of zero divides "
+            "zero by zero"
         )
-    for i, beta in enumerate(options["betas"], start=1):
-        if not 0 <= beta < 1:
-            raise ValueError(f"beta{i}={beta} is out of range: use a number in [0, 1)")
     delay = options["delay"]
     if isinstance(delay, bool) or not isinstance(delay, int) or delay < 0:
         raise ValueError(f"delay must be an integer of at least 0, not {delay!r}")

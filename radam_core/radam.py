@@ -5,7 +5,6 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
-from operator import attrgetter
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
@@ -23,6 +22,7 @@ from radam_core._paths import (
     obstacle,
     uncompiled,
 )
+from radam_core._state import MOMENTS, check_dense, check_moments, fresh
 from radam_core._wide import NARROW, apply_in_its_type
 from radam_core.algorithm import Early, EpsPlacement, Hyperparameters, Update, plan_update
 from radam_core.rectification import Rectification, r, rho
@@ -235,6 +235,7 @@ class RAdam(Optimizer):
             resolved({**old, **saved})
             for old, saved in zip(present, state["param_groups"], strict=True)
         ]
+        check_moments(state["state"])
         super().__setstate__({**state, "param_groups": groups})
         for group in self.param_groups:
             for p in group["params"]:
@@ -280,21 +281,14 @@ class RAdam(Optimizer):
         )
         for p, key in zip(ours, theirs, strict=False):  # if they differ in number, torch says so
             state = state_dict["state"].get(key, {})
-            lacks = not {"step", "exp_avg", "exp_avg_sq"} <= state.keys()
+            lacks = not {"step", *MOMENTS} <= state.keys()
             if state and (lacks or "mu_product" in state):  # the latter is NAdam's
                 raise ValueError(
                     f"the state of a parameter holds {', '.join(sorted(state))}: it is of another "
                     "kind of optimizer than RAdam, Adam or AdamW as torch has them"
                 )
-            for name in ("exp_avg", "exp_avg_sq") if state else ():
-                moment = state[name]
-                if moment.shape != p.shape:
-                    raise ValueError(
-                        f"the state has a moment of shape {tuple(moment.shape)} for a parameter of "
-                        f"shape {tuple(p.shape)}: it is of another model, or of its parameters in "
-                        "another order"
-                    )
-                yield p, name, moment
+            for name in MOMENTS if state else ():
+                yield p, name, state[name]
 
     def _widen(self, moments: list[tuple[Tensor, str, Tensor]]) -> None:
         """Take the moments that ``state_dtype`` wants wider from what was loaded."""
@@ -339,11 +333,8 @@ class RAdam(Optimizer):
         batches = [Batch([], [], [], [], []) for _ in self.param_groups]
         for group, batch in zip(self.param_groups, batches, strict=True):
             self._init_group(group, *batch)
-        if any(any(map(attrgetter("is_sparse"), batch.grads)) for batch in batches):
-            raise RuntimeError(
-                "RAdam needs dense gradients: make them so (sparse=False in an embedding) or use "
-                "torch.optim.SparseAdam"
-            )
+        for batch in batches:
+            check_dense(batch.grads, "RAdam")
         for number, (group, batch) in enumerate(zip(self.param_groups, batches, strict=True)):
             with torch.set_grad_enabled(group["differentiable"]):
                 if not batch.params:
@@ -400,15 +391,8 @@ class RAdam(Optimizer):
                 continue
             state = self.state[p]
             if not state:
-                # Single precision, as torch has it: exact up to t = 2^24, where r_t has long
-                # arrived at 1 for every beta2 in use.
                 device = p.device if group["capturable"] else "cpu"
-                state["step"] = torch.tensor(0.0, dtype=torch.float32, device=device)
-                dtype = _state_dtype(p, group)
-                for name in ("exp_avg", "exp_avg_sq"):
-                    state[name] = torch.zeros_like(
-                        p, dtype=dtype, memory_format=torch.preserve_format
-                    )
+                state.update(fresh(p, _state_dtype(p, group), device))
             params.append(p)
             grads.append(grad)
             exp_avgs.append(state["exp_avg"])

@@ -588,7 +588,7 @@ def test_the_best_warmup_is_chosen_on_validation() -> None:
 # An optimizer of the reader's own
 
 YOURS = [name for name in BUILT if find(name).yours is not None]
-NADAM = Optim("torch.optim:NAdam", 0.1, 1e-4, options(betas=(0.9, 0.99)))
+NADAM, BETAS = "torch.optim:NAdam", options(betas=(0.9, 0.99))
 
 
 def test_what_takes_another_optimizer_is_what_compares_optimizers() -> None:
@@ -624,7 +624,7 @@ def test_the_leads_by_epoch_are_taken_at_each_best_rate() -> None:
 
 @pytest.mark.parametrize("name", YOURS)
 def test_another_optimizer_gets_what_radam_gets(name: str) -> None:
-    beside = find(name).beside(NADAM)
+    beside = find(name).beside(NADAM, **dict(BETAS))
     assert beside.runs.keys() == find(name).runs.keys()
     for scale, own in find(name).runs.items():
         assert beside.at(scale)[: len(own)] == own
@@ -633,8 +633,9 @@ def test_another_optimizer_gets_what_radam_gets(name: str) -> None:
         radam = [run for run in own if run.optim and run.optim.name == "radam"]
         assert len(added) == len(radam) > 0
         for run, rival in zip(added, radam, strict=True):
-            assert run.optim == dataclasses.replace(NADAM, lr=rival.optim.lr if rival.optim else 0)
-            assert dataclasses.replace(run, optim=rival.optim) == rival
+            assert rival.optim
+            nadam = Optim(NADAM, rival.optim.lr, rival.optim.weight_decay, BETAS)
+            assert run == dataclasses.replace(rival, optim=nadam)
     (claim,) = beside.claims
     assert claim.id == f"{name}.yours"
     assert claim.text.startswith("NAdam ")
@@ -647,7 +648,7 @@ def test_another_optimizer_is_drawn_tabulated_and_judged(
     smoke_store: Store, tmp_path: Path, name: str
 ) -> None:
     """RAdam's records in the other's place: then they are level in every respect."""
-    beside = find(name).beside(dataclasses.replace(NADAM, name="elsewhere:Other"))
+    beside = find(name).beside("elsewhere:Other")
     records = find(name).records("smoke", smoke_store)
     copied = [
         table[table["optimizer"] == "radam"].assign(
@@ -675,3 +676,52 @@ def test_another_optimizer_is_drawn_tabulated_and_judged(
     if beside.tabulate is not None:
         table = beside.tabulate(both)
         assert (table.xs("Other") == table.xs("RAdam")).all(axis=None)
+
+
+# Other settings
+
+
+CLIPPED = [name for name, scale in RUNNABLE if scale == "cpu" and find(name).at(scale)[0].optim]
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+def test_what_was_set_anew_is_read_alike(name: str) -> None:
+    """The records of the study's own runs in the place of those with another setting."""
+    own, varied = find(name), find(name).varied(clip=9.0)
+    records = own.records("cpu", Store())
+    if records.runs.empty:
+        pytest.skip("nothing is recorded")
+    ids = {a.id: b.id for a, b in zip(own.at("cpu"), varied.at("cpu"), strict=True)}
+    assert not set(ids) & set(ids.values())
+    tables = (
+        table.assign(run_id=table["run_id"].map(ids), clip=9.0)
+        for table in (records.runs, records.curves)
+    )
+    other = Records(*tables)
+    for mine, its in zip(own.claims, varied.claims, strict=True):
+        expected, found = judge(name, mine, records, "cpu"), judge(name, its, other, "cpu")
+        assert found.status == expected.status != "not run"
+        assert repr(found.estimates) == repr(expected.estimates)
+    if own.tabulate and varied.tabulate:
+        pd.testing.assert_frame_equal(varied.tabulate(other), own.tabulate(records))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "like"),
+    [
+        ("sparse-words", "penalty", 2, 2.0),
+        ("fig4", "dropout", 0, 0.0),
+        ("fig4", "clip", 1, 1.0),
+        ("fig4", "cutoffs", [50, 150], (50, 150)),
+    ],
+)
+def test_a_setting_is_one_id_however_it_is_written(
+    name: str, setting: str, value: Any, like: Any
+) -> None:
+    written, same = (find(name).varied(**{setting: one}) for one in (value, like))
+    assert [run.id for run in written.at("cpu")] == [run.id for run in same.at("cpu")]
+    assert written.at("cpu") != find(name).at("cpu")
+
+
+def test_the_value_that_a_setting_has_is_no_other_setting() -> None:
+    assert find("sparse-words").varied(penalty=1).runs == find("sparse-words").runs

@@ -376,6 +376,10 @@ def test_who_reads_no_further_gets_no_traceback() -> None:
         (["run", "fig8", "--slurm", "time=5"], "--slurm gives options to --launcher slurm; name"),
         (["status", "--scale", "huge"], "there is no scale 'huge'; the scales are"),
         (["status", "fig8", "--optimizer", "a:B"], "fig8 takes no other optimizer; these do"),
+        (
+            ["status", "--optimizer", "a:B", "--optimizer-args", '{"weight_decay": -1}'],
+            "--optimizer-args: weight_decay=-1 is not a finite number",
+        ),
         (["run", "fig6", "--scale", "cpu"], "python -m experiments data cifar10"),
         (["show", "fig99"], "there is no artifact 'fig99'"),
         (["show", "fig8", "--scale", "huge"], "there is no scale 'huge'"),
@@ -400,6 +404,7 @@ def test_who_reads_no_further_gets_no_traceback() -> None:
         (["run", "fig6", "--set", "clip=abc"], "clip='abc' is of another kind than None, which"),
         (["run", "fig6", "--set", "depth=8.5"], "depth=8.5 is of another kind than 8, which it"),
         (["run", "fig4", "--set", "dropout=true"], "dropout=True is of another kind than 0.1, "),
+        (["run", "fig4", "--set", "cutoffs=[50, 150.0]"], "cutoffs=[50, 150.0] is of another kind"),
         (["run", "fig6", "--set", "clip=true"], "clip=True is of another kind than None, which"),
         (["run", "fig6", "--set", "depth=null"], "depth=None is of another kind than 8, which it"),
         (["run", "fig6", "--set", "batch_size=null"], "batch_size=None is of another kind than"),

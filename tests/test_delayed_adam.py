@@ -283,6 +283,17 @@ def test_the_state_of_another_optimizer_is_refused() -> None:
     assert optimizer.param_groups[0]["lr"] == 1e-3
 
 
+def test_the_state_of_another_model_is_refused_and_nothing_changes() -> None:
+    p, q = (torch.nn.Parameter(torch.ones(size)) for size in (2, 3))
+    p.grad = torch.ones(2)
+    theirs, ours = DelayedAdam([p], lr=0.5, delay=0), DelayedAdam([q])
+    theirs.step()
+    with pytest.raises(ValueError, match=r"moment of shape \(2,\) for a parameter of shape \(3,\)"):
+        ours.load_state_dict(theirs.state_dict())
+    assert ours.param_groups[0]["lr"] == 1e-3
+    assert not ours.state
+
+
 def test_a_copy_trains_on_its_own() -> None:
     one = Quadratic()
     one.run(0, 8)
@@ -330,10 +341,13 @@ def test_a_sparse_gradient_is_refused_and_nothing_changes() -> None:
         ({"lr": math.nan}, "lr=nan is out of range"),
         ({"lr": math.inf}, "lr=inf is out of range"),
         ({"weight_decay": -1.0}, r"weight_decay=-1\.0 is out of range"),
-        ({"eps": 0.0}, r"eps=0\.0 is out of range"),
+        ({"lr": torch.ones(2)}, "lr has 2 elements: give a number or a 1-element tensor"),
+        ({"eps": 0.0}, "eps=0 is out of range: use a number greater than 0"),
         ({"eps": math.nan}, "eps=nan is out of range"),
-        ({"betas": (1.0, 0.9)}, r"beta1=1\.0 is out of range"),
-        ({"betas": (0.9, -0.1)}, r"beta2=-0\.1 is out of range"),
+        ({"betas": (1.0, 0.9)}, r"beta1=1\.0 is outside \[0, 1\)"),
+        ({"betas": (0.9, -0.1)}, r"beta2=-0\.1 is outside \[0, 1\)"),
+        ({"betas": (0.9,)}, r"betas=\(0\.9,\) is not a pair"),
+        ({"betas": (0.9, 0.99, 0.999)}, "is not a pair: use two numbers"),
         ({"delay": -1}, "delay must be an integer of at least 0, not -1"),
         ({"delay": 2e3}, r"delay must be an integer of at least 0, not 2000\.0"),
         ({"eps_placement": "inside"}, "eps_placement='inside' is unknown"),

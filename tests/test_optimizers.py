@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from experiments import optimizers, yours
+from experiments.artifact import Artifact, find
 from experiments.errors import UserError
 from experiments.spec import Optim, Run, Schedule, options
 from radam_core import RAdam
@@ -273,17 +274,18 @@ def test_what_cannot_be_had_is_a_sentence(elsewhere: str, optim: Optim, sentence
 # What the command line asks for
 
 
-def test_the_two_options_make_an_optimizer_under_the_protocol() -> None:
-    assert yours.optimizer("a.b:C") == Optim("a.b:C", 0.1, 1e-4)
+def test_the_two_options_make_an_optimizer_with_radams_rate_and_decay(tiny: Run) -> None:
+    some = Artifact("some", "", (), {"smoke": (tiny,)}, yours=lambda name: ())
+    assert yours.beside(some, "a.b:C").other == Optim("a.b:C", 0.03, 1e-4)
     text = '{"betas": [0.9, 0.99], "weight_decay": 0, "amsgrad": true}'
-    expected = Optim("a.b:C", 0.1, 0.0, options(betas=(0.9, 0.99), amsgrad=True))
-    assert yours.optimizer("a.b:C", text) == expected
+    expected = Optim("a.b:C", 0.03, 0.0, options(betas=(0.9, 0.99), amsgrad=True))
+    assert yours.beside(some, "a.b:C", text).other == expected
 
 
 @pytest.mark.parametrize("name", ["radam", "a.b", "a:", ":C", "a:b:C", "a..b:C", "a/b:C", "a:C()"])
 def test_a_name_of_another_form_is_a_sentence(name: str) -> None:
     with pytest.raises(UserError, match=r"names no optimizer of yours; use package.module:Class"):
-        yours.optimizer(name)
+        yours.beside(find("fig6"), name)
 
 
 @pytest.mark.parametrize(
@@ -300,4 +302,4 @@ def test_a_name_of_another_form_is_a_sentence(name: str) -> None:
 )
 def test_arguments_that_are_none_are_a_sentence(arguments: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        yours.optimizer("a:C", arguments)
+        yours.beside(find("fig6"), "a:C", arguments)

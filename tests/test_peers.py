@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
-import oracle
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,9 +16,9 @@ from experiments.errors import UserError
 from experiments.peers.capabilities import goes_on
 from experiments.peers.implementations import PEERS, Implementation, Options
 from experiments.peers.table import words
-from experiments.peers.walks import Make, algorithm_2, noise, r, walk
+from experiments.peers.walks import Make, noise, walk
 from radam_core import RAdam
-from radam_core.rectification import r as our_r
+from radam_core.rectification import r
 from radam_core.schedules import Schedule
 
 START = torch.tensor([0.5, -1.0, 2.0, 0.1], dtype=torch.float64)
@@ -101,7 +99,7 @@ def test_pytorch_warmup_is_adam_with_our_r_four_updates_ahead(beta2: float) -> N
     class Scheduled(torch.optim.Adam):
         def __init__(self, params: Any, **options: Any) -> None:
             super().__init__(params, **options)
-            self.schedule = Schedule(self, lambda t: our_r(t + 4, beta2))
+            self.schedule = Schedule(self, lambda t: r(t + 4, beta2))
 
         def step(self, closure: Any = None) -> Any:
             loss = super().step(closure)
@@ -125,14 +123,6 @@ def test_no_peer_is_ours_with_other_conventions(peer: Implementation) -> None:
         for one in wrong
     ]
     assert same == [False, peer.name == "pytorch-optimizer"]
-
-
-def test_the_two_transcriptions_of_algorithm_2_agree() -> None:
-    grads = noise(200, 4) * SCALES
-    ours = oracle.algorithm_2(START.numpy(), grads.numpy(), 0.01, 0.9, 0.999, 0.0, 0.0)
-    path = algorithm_2(START, grads, 0.01, (0.9, 0.999))[1:]
-    np.testing.assert_allclose(path.numpy(), ours, rtol=1e-12)
-    assert [r(t, 0.99) for t in (4, 5, 50)] == pytest.approx([our_r(t, 0.99) for t in (4, 5, 50)])
 
 
 def test_a_peer_that_is_not_there_is_said_in_a_sentence() -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact, Deviation
-from experiments.paper._cifar10 import BASES, DEVIATIONS, LEARNING_RATES, SEEDS
+from experiments.paper._cifar10 import BASES, DEVIATIONS, LEARNING_RATES, SEEDS, cosine
 from experiments.paper._classifiers import (
     ARMS,
     against,
@@ -22,7 +22,7 @@ from experiments.paper._classifiers import (
     narrower,
     tabulate_best,
 )
-from experiments.spec import Run, Schedule, grid, options
+from experiments.spec import Run, grid
 from experiments.verdict import Claim, Part, Records
 
 RATES = {"smoke": (0.1, 0.01), "cpu": LEARNING_RATES, "paper": LEARNING_RATES}
@@ -33,8 +33,7 @@ _FALLS = Deviation(COSINE, "none", "ours goes past the paper: it falls over the 
 def _runs(scale: str) -> tuple[Run, ...]:
     """Every arm under both schedules at every learning rate; seed by seed."""
     base = BASES[scale]
-    cosine = Schedule("CosineDecay", options(total=base.epochs), unit="epoch")
-    schedules = (base.schedule, (cosine,))
+    schedules = (base.schedule, cosine(base.epochs))
     return grid(base, seed=range(SEEDS[scale]), schedule=schedules, optim=ARMS, lr=RATES[scale])
 
 

@@ -8,21 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import pandas as pd
-from matplotlib.figure import Figure
-
 from experiments.artifact import Artifact
 from experiments.paper import fig4
-from experiments.paper._language import (
-    PAPERS_RATE,
-    RADAM,
-    draw_perplexity,
-    leads,
-    names,
-    tabulate_perplexity,
-)
-from experiments.spec import grid
-from experiments.verdict import Claim, Records
+from experiments.paper._language import RADAM, leads
+from experiments.verdict import Claim
 
 COUNTED = dataclasses.replace(RADAM, name="radam-counted")
 
@@ -36,31 +25,13 @@ CLAIMS = (
 )
 
 
-def draw(records: Records) -> Figure:
-    """Train perplexity by update and test perplexity by epoch, at the paper's learning rate."""
-    return draw_perplexity(records, names(records.runs), PAPERS_RATE)
-
-
-def tabulate(records: Records) -> pd.DataFrame:
-    """Final test perplexity by optimizer and learning rate."""
-    return tabulate_perplexity(records, names(records.runs))
-
-
 ARTIFACT = Artifact(
     id="counted-rectification",
     title="RAdam, each parameter rectified by its own count, language modelling",
     order=47,
-    runs={
-        scale: grid(
-            base,
-            seed=range(fig4.SEEDS[scale]),
-            optim=(RADAM, COUNTED),
-            lr=fig4.LEARNING_RATES[scale],
-        )
-        for scale, base in fig4.BASES.items()
-    },
+    runs={scale: fig4.arms(base, scale, (RADAM, COUNTED)) for scale, base in fig4.BASES.items()},
     claims=CLAIMS,
-    draw=draw,
-    tabulate=tabulate,
+    draw=fig4.draw,
+    tabulate=fig4.tabulate,
     deviations=fig4.ARTIFACT.deviations,
 )

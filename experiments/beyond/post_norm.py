@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -18,6 +20,7 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.artifact import Artifact
 from experiments.paper import _translation
+from experiments.paper._classifiers import cell
 from experiments.paper._translation import (
     BASES,
     BETAS,
@@ -26,10 +29,12 @@ from experiments.paper._translation import (
     VANILLA,
     WARMUP,
     arm,
+    arm_of,
+    by_arm,
     changed,
     other,
 )
-from experiments.paper.fig1 import LEARNS, cell, learnt, share
+from experiments.paper.fig1 import LEARNS, learnt, share
 from experiments.spec import Run, Schedule, options
 from experiments.verdict import Claim, Part, Records
 
@@ -63,22 +68,27 @@ RUNS = {
     scale: tuple(_run(scale, name, seed) for seed in range(SEEDS[scale]) for name in ARMS)
     for scale in BASES
 }
-_NAMES = {
-    run.id: name
-    for scale in BASES
-    for seed in range(SEEDS[scale])
-    for name in ARMS
-    for run in (_run(scale, name, seed),)
+TOLD_BY = {
+    LINEAR: "UntunedLinearWarmup.beta2",
+    EXPONENTIAL: "UntunedExponentialWarmup.beta2",
+    CORRECTED: "optim.eps_placement",
+    EXACT: "optim.rectification",
+    SKIPPING: "optim.early",
 }
+"""The axis that the runs of an arm have, and no others."""
+
+
+def _arm(row: Mapping[Hashable, Any]) -> str:
+    for name, axis in TOLD_BY.items():
+        if pd.notna(row.get(axis)):
+            return name
+    name = arm_of(row)
+    return PRE if name == VANILLA and row["norm"] == "pre" else name
 
 
 def named(records: Records) -> Records:
     """The records with the arm's name in the column `arm`."""
-    curves = records.curves
-    return Records(
-        records.runs.assign(arm=records.runs["run_id"].map(_NAMES)),
-        curves.assign(arm=curves["run_id"].map(_NAMES)),
-    )
+    return by_arm(records, _arm)
 
 
 def _share(records: Records, name: str) -> pd.Series:

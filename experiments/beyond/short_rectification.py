@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
+from experiments.paper._classifiers import cell
 from experiments.paper._translation import (
     BASES,
     BETAS,
@@ -23,45 +24,30 @@ from experiments.paper._translation import (
     VANILLA,
     WARMUP,
     arm,
+    by_arm,
     changed,
 )
-from experiments.paper.fig1 import LEARNS, cell, learnt, share
-from experiments.spec import Run
+from experiments.paper.fig1 import LEARNS, learnt, share
 from experiments.verdict import Claim, Part, Records
 
 SHORT = 0.98
 BETA2S = (BETAS[1], SHORT)
 ARMS = (VANILLA, WARMUP, RADAM)
 
-
-def _runs(scale: str, seed: int) -> dict[tuple[float, str], Run]:
-    return {
-        (beta2, name): changed(arm(scale, name, seed), betas=(BETAS[0], beta2))
+RUNS = {
+    scale: tuple(
+        changed(arm(scale, name, seed), betas=(BETAS[0], beta2))
+        for seed in range(SEEDS[scale])
         for beta2 in BETA2S
         for name in ARMS
-    }
-
-
-RUNS = {
-    scale: tuple(run for seed in range(SEEDS[scale]) for run in _runs(scale, seed).values())
+    )
     for scale in BASES
-}
-_BY_ID = {
-    run.id: key
-    for scale in BASES
-    for seed in range(SEEDS[scale])
-    for key, run in _runs(scale, seed).items()
 }
 
 
 def _with(records: Records, beta2: float) -> Records:
     """The records of one beta2, with the arm's name in the column `arm`."""
-    keys = records.runs["run_id"].map(_BY_ID)
-    chosen = records.where(keys.str[0] == beta2)
-    return Records(
-        chosen.runs.assign(arm=chosen.runs["run_id"].map(_BY_ID).str[1]),
-        chosen.curves.assign(arm=chosen.curves["run_id"].map(_BY_ID).str[1]),
-    )
+    return by_arm(records.where(records.runs["optim.betas"].str[1] == beta2))
 
 
 def _behind(records: Records, beta2: float) -> pd.Series:

@@ -8,14 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.artifact import Artifact, Deviation
 from experiments.paper._cifar10 import decay
-from experiments.paper._classifiers import (
-    PRECISION,
-    against,
-    draw_accuracy,
-    leads,
-    names,
-    tabulate,
-)
+from experiments.paper._classifiers import PRECISION, draw_accuracy, names, tabulate, yours
 from experiments.paper._imagenet import BETWEEN, PAPER, SMOKE_RUNS, arms
 from experiments.paper.table1_imagenet import DIGITS
 from experiments.spec import options
@@ -51,13 +44,6 @@ CLAIMS = (
 )
 
 
-def yours(arm: str) -> tuple[Claim, ...]:
-    """The claim about another optimizer."""
-    parts = leads(arm, "radam", "adam", "sgd")
-    text = "tests better than RAdam, Adam and SGD on Tiny-ImageNet-32"
-    return against("tiny-imagenet-32", arm, text, parts)
-
-
 def draw(records: Records) -> Figure:
     """A panel an optimizer."""
     arms = names(records.runs)
@@ -80,7 +66,7 @@ ARTIFACT = Artifact(
     order=52,
     runs={"smoke": SMOKE_RUNS, "cpu": arms(CPU, 3), "paper": arms(WHOLE, 5)},
     claims=CLAIMS,
-    yours=yours,
+    yours=yours("tiny-imagenet-32", "Tiny-ImageNet-32"),
     draw=draw,
     tabulate=tabulate,
     deviations={

@@ -17,6 +17,11 @@ def decay(*epochs: int) -> tuple[Schedule, ...]:
     return (Schedule("StepDecay", options(milestones=epochs, gamma=0.1), unit="epoch"),)
 
 
+def cosine(epochs: int) -> tuple[Schedule, ...]:
+    """Half a cosine, to zero at the end of so many epochs."""
+    return (Schedule("CosineDecay", options(total=epochs), unit="epoch"),)
+
+
 PAPER = Run(
     task="cifar10",
     schedule=decay(81, 122),

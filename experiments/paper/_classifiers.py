@@ -7,7 +7,7 @@ accuracies count as 0, so that no arm does better by failing at a learning rate.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -97,6 +97,16 @@ def leads(arm: str, *rivals: str, above: float = 0.0) -> list[Part]:
         )
         for rival in rivals
     ]
+
+
+def yours(study: str, on: str) -> Callable[[str], tuple[Claim, ...]]:
+    """What a study claims about another optimizer, `on` a data set."""
+
+    def of(arm: str) -> tuple[Claim, ...]:
+        text = f"tests better than RAdam, Adam and SGD on {on}"
+        return against(study, arm, text, leads(arm, "radam", "adam", "sgd"))
+
+    return of
 
 
 def epochs(curves: pd.DataFrame) -> pd.Series:

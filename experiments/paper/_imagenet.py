@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from experiments.paper._cifar10 import decay
-from experiments.paper._classifiers import ARMS, lead
+from experiments.paper._classifiers import ARMS, leads
 from experiments.spec import Run, grid, options
-from experiments.verdict import Part
 
 LEARNING_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 
@@ -53,18 +52,7 @@ def arms(base: Run, seeds: int, rates: Iterable[float] = LEARNING_RATES) -> tupl
     return grid(base, seed=range(seeds), optim=ARMS, lr=rates)
 
 
-BETWEEN = (
-    Part(
-        "RAdam's test accuracy minus Adam's, points",
-        lambda records: lead(records, "radam", "adam"),
-        above=0.0,
-    ),
-    Part(
-        "SGD's minus RAdam's, points",
-        lambda records: lead(records, "sgd", "radam"),
-        above=0.0,
-    ),
-)
+BETWEEN = (*leads("radam", "adam"), *leads("sgd", "radam"))
 """What would have to be true for RAdam to test better than Adam and worse than SGD."""
 
 SMOKE_RUNS = arms(SMOKE, 1, rates=(0.1, 0.01))

@@ -18,7 +18,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from experiments import style
 from experiments.paper._cifar10 import decay
-from experiments.paper._classifiers import against, epochs
+from experiments.paper._classifiers import against, cell, epochs
 from experiments.spec import Optim, Run, options
 from experiments.verdict import Claim, Part, Records, voters
 
@@ -210,14 +210,8 @@ def tabulate_perplexity(records: Records, arms: Mapping[str, str]) -> pd.DataFra
     for arm, name in arms.items():
         by_rate = records.runs[records.runs["optimizer"] == arm].groupby("lr")
         best = best_rate(records.runs, arm)
-        rows[name] = {f"lr {lr:g}": cell(runs, lr == best) for lr, runs in by_rate}
+        rows[name] = {
+            f"lr {lr:g}": cell(runs, "test_perplexity") + " *" * (lr == best)
+            for lr, runs in by_rate
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
-
-
-def cell(runs: pd.DataFrame, starred: bool) -> str:
-    """Mean and standard deviation of the final test perplexity, or how many runs diverged."""
-    diverged = int((runs["status"] == "diverged").sum())
-    if diverged:
-        return f"{diverged} of {len(runs)} diverged"
-    perplexity = runs["test_perplexity"]
-    return style.mean_and_deviation(perplexity.mean(), perplexity.std()) + " *" * starred

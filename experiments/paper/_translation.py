@@ -7,7 +7,7 @@ uncorrected second moment, as the paper and fairseq do.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -170,18 +170,8 @@ DELAYED_AXES = ("LinearDecay.delay", "optim.delay")
 """On these Adam-2k alone differs between the scales."""
 
 
-def by_arm(records: Records) -> Records:
-    """The records with a column `arm`; the curves with `update`, as each arm counts."""
-    runs = records.runs.assign(arm=[_arm(row) for row in records.runs.to_dict("records")])
-    arms = runs.set_index("run_id")["arm"]
-    curves = records.curves
-    delay = curves["optim.delay"].fillna(0) if "optim.delay" in curves else 0
-    return Records(
-        runs, curves.assign(arm=curves["run_id"].map(arms), update=curves["step"] - delay)
-    )
-
-
-def _arm(row: dict[str, object]) -> str:
+def arm_of(row: Mapping[Hashable, Any]) -> str:
+    """The arm of a run, by its axes."""
     if row["optimizer"] == "radam":
         return RADAM
     if pd.notna(row.get("LinearWarmup.steps")):
@@ -189,6 +179,20 @@ def _arm(row: dict[str, object]) -> str:
     if row.get("optim.delay"):
         return DELAYED
     return EPS if row["optim.eps"] == 1e-4 else VANILLA
+
+
+def by_arm(records: Records, told: Callable[[Mapping[Hashable, Any]], str] = arm_of) -> Records:
+    """The records with a column `arm`, as `told` by the axes of a run.
+
+    The curves have a column `update`, too, as each arm counts.
+    """
+    runs = records.runs.assign(arm=[told(row) for row in records.runs.to_dict("records")])
+    arms = runs.set_index("run_id")["arm"]
+    curves = records.curves
+    delay = curves["optim.delay"].fillna(0) if "optim.delay" in curves else 0
+    return Records(
+        runs, curves.assign(arm=curves["run_id"].map(arms), update=curves["step"] - delay)
+    )
 
 
 SHOWN = 3

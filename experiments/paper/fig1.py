@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
+from experiments.paper._classifiers import cell
 from experiments.paper._translation import (
     ARMS,
     COLOURS,
@@ -166,14 +167,6 @@ def tabulate(records: Records) -> pd.DataFrame:
         rows[name] = {label: cell(chosen, column) for column, label in COLUMNS.items()}
         rows[name]["seeds"] = str(len(chosen))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
-
-
-def cell(runs: pd.DataFrame, column: str) -> str:
-    """Mean and standard deviation of a number over an arm's runs, or how many of them diverged."""
-    diverged = int((runs["status"] == "diverged").sum())
-    if diverged:
-        return f"{diverged} of {len(runs)} diverged"
-    return style.mean_and_deviation(runs[column].mean(), runs[column].std())
 
 
 def samples(store: Store, scale: str) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -20,7 +22,7 @@ from experiments.paper._language import (
     tabulate_perplexity,
     yours,
 )
-from experiments.spec import Run, grid
+from experiments.spec import Optim, Run, grid
 from experiments.verdict import Claim, Records
 
 BASES = {"smoke": SMOKE, "cpu": CPU, "paper": PAPER}
@@ -54,9 +56,9 @@ CLAIMS = (
 )
 
 
-def arms(base: Run, scale: str) -> tuple[Run, ...]:
-    """Both optimizers at a scale's learning rates; seed by seed."""
-    return grid(base, seed=range(SEEDS[scale]), optim=(ADAM, RADAM), lr=LEARNING_RATES[scale])
+def arms(base: Run, scale: str, optims: Iterable[Optim] = (ADAM, RADAM)) -> tuple[Run, ...]:
+    """Each optimizer at a scale's learning rates; seed by seed."""
+    return grid(base, seed=range(SEEDS[scale]), optim=optims, lr=LEARNING_RATES[scale])
 
 
 def draw(records: Records) -> Figure:

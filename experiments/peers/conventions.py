@@ -9,16 +9,9 @@ import math
 
 import torch
 
-from experiments.peers.walks import (
-    Make,
-    algorithm_2,
-    kinds,
-    noise,
-    r,
-    rho,
-    step,
-    walk,
-)
+from experiments.peers.walks import Make, kinds, noise, step, walk
+from radam_core import RAdam
+from radam_core.rectification import r, rho
 
 Betas = tuple[float, float]
 NO_OPTION = "no such option"
@@ -67,9 +60,9 @@ def early(make: Make, betas: Betas) -> str:
 
 
 def algorithm(make: Make, betas: Betas) -> str:
-    """Whether the path is Algorithm 2's."""
+    """Whether the path is Algorithm 2's, as it is printed: without any eps."""
     start, grads = torch.zeros(5, dtype=torch.float64), noise(60, 5)
-    expected = algorithm_2(start, grads, 1e-3, betas)
+    expected = walk(RAdam, start, grads, lr=1e-3, betas=betas, eps=0.0)
     found = walk(make, start, grads, lr=1e-3, betas=betas)
     return "yes" if (found - expected).abs().max() < 1e-7 else "no"
 

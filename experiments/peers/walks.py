@@ -1,4 +1,4 @@
-"""Where an optimizer goes when it is given gradients, and Algorithm 2 to compare it with."""
+"""Where an optimizer goes when it is given gradients."""
 
 from __future__ import annotations
 
@@ -43,41 +43,6 @@ def noise(updates: int, elements: int, seed: int = 0) -> Tensor:
     """Gradients from N(0, 1), [updates, elements] in double precision."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(updates, elements, dtype=torch.float64, generator=generator)
-
-
-def rho(t: int, beta2: float) -> float:
-    """Algorithm 2, line 8."""
-    return rho_inf(beta2) - 2 * t * beta2**t / (1 - beta2**t)
-
-
-def rho_inf(beta2: float) -> float:
-    """Algorithm 2, line 2."""
-    return 2 / (1 - beta2) - 1
-
-
-def r(t: int, beta2: float) -> float:
-    """Algorithm 2, line 11; 0 where it is not defined."""
-    now, limit = rho(t, beta2), rho_inf(beta2)
-    if now <= 4:
-        return 0.0
-    return math.sqrt((now - 4) * (now - 2) * limit / ((limit - 4) * (limit - 2) * now))
-
-
-def algorithm_2(start: Tensor, grads: Tensor, lr: float, betas: tuple[float, float]) -> Tensor:
-    """Where Algorithm 2 goes, [updates + 1, *shape], as it is printed: without any eps."""
-    beta1, beta2 = betas
-    theta, m, v = start, torch.zeros_like(start), torch.zeros_like(start)
-    path = [theta]
-    for t, g in enumerate(grads, start=1):
-        v = beta2 * v + (1 - beta2) * g**2
-        m = beta1 * m + (1 - beta1) * g
-        m_hat = m / (1 - beta1**t)
-        if rho(t, beta2) > 4:
-            theta = theta - lr * r(t, beta2) * m_hat * ((1 - beta2**t) / v).sqrt()
-        else:
-            theta = theta - lr * m_hat
-        path.append(theta)
-    return torch.stack(path)
 
 
 def kinds(make: Make, updates: int, **options: Any) -> list[str]:
