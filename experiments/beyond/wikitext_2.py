@@ -52,7 +52,7 @@ ARTIFACT = Artifact(
                 "dropout",
                 "0.1",
                 "a network of this size learns so small a text by heart: "
-                "that of the large LSTM of Zaremba et al. (2014) on as small a text",
+                "that of the large LSTM of Zaremba et al. (2014) on a smaller one",
             ),
             Deviation("corpus", "lm1b", "a text that can be had where One Billion Word cannot"),
             Deviation("cutoffs", "4,000, 40,000, 200,000", fig4.RANKS),
