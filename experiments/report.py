@@ -82,10 +82,11 @@ def _seeds(verdict: Verdict) -> str:
 def ours(estimates: Sequence[Estimate]) -> str:
     """The estimates in short, and what was asked of them; a range where many are of one kind.
 
-    They are if the same is asked of them, and their labels differ only after the first comma.
+    They are if the same is asked of them, their labels differ only after the first comma, and no
+    seed was lost.
     """
     kinds = {(one.label.partition(", ")[0], bound(one)) for one in estimates}
-    if len(estimates) <= 2 or len(kinds) > 1:
+    if len(estimates) <= 2 or len(kinds) > 1 or any(one.lost for one in estimates):
         return "; ".join(f"{one.label}: {with_interval(one)} ({bound(one)})" for one in estimates)
     ((label, asked),) = kinds
     values = [estimate.value for estimate in estimates if estimate.n]
@@ -112,9 +113,13 @@ def with_interval(estimate: Estimate) -> str:
     """Such as "0.84 [0.51, 1.17]"; the number alone where it has no interval."""
     if not estimate.n:
         return "no record"
+    lost = f"{estimate.lost} of {estimate.n} seeds lost to divergence" if estimate.lost else ""
+    if estimate.lost == estimate.n:
+        return lost
+    shown = _spanned(estimate.value, estimate.low, estimate.high)
     if is_exact(estimate):
-        return number(estimate.value)
-    return _spanned(estimate.value, estimate.low, estimate.high)
+        shown = number(estimate.value)
+    return f"{shown}, {lost}" if lost else shown
 
 
 def mean(values: pd.Series, least: float = -math.inf) -> str:
@@ -139,7 +144,7 @@ def is_exact(estimate: Estimate) -> bool:
 
 def number(value: float) -> str:
     """Three significant digits, and no power of ten where the thousands are few."""
-    digits = ",.0f" if 1000 <= abs(value) < 1e6 else "#.3g"  # "1.00", not "1"
+    digits = ",.0f" if 1000 <= round(abs(value), 0) < 1e6 else "#.3g"  # "1.00", not "1"
     return f"{value:{digits}}".removesuffix(".").replace("-", "−")
 
 

@@ -24,7 +24,8 @@ SCALES = ("smoke", "cpu", "paper")
 """Embedded data in seconds, and no vote; real data, smaller; the paper's setting."""
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-"""Of the forward and the backward pass; weights and optimizer state are always float32."""
+"""Of the forward and the backward pass; weights and optimizer state are float32 unless the settings
+and the optimizer's options say otherwise."""
 
 
 def _frozen(value: Any) -> Any:
@@ -66,7 +67,7 @@ class Optim:
 
 @dataclass(frozen=True)
 class Schedule:
-    """One factor of the learning-rate schedule: a name of `radam_core.schedules` and its arguments.
+    """One factor of the learning-rate schedule: a name of `radam_core.factors` and its arguments.
 
     With ``unit="epoch"`` the arguments that count time are given in epochs, and so is `delay`: for
     so long the factor rests at its first value.

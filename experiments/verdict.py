@@ -6,8 +6,12 @@ lies between them, fails if the whole interval lies outside, and is undecided ot
 claim is *reproduced* if every part holds, *contradicted* if every part fails, *partly* reproduced
 if some hold, and *inconclusive* otherwise. With fewer than three seeds nothing is decided, except
 where the number has no randomness in it. A claim may rest on something given, such as that the arm
-it compares with learns at all: where that does not hold, it is inconclusive too. What is reproduced
-must then stand the readings of `experiments.checks`.
+it compares with learns at all: where that does not hold, it is inconclusive too, and so it is where
+a part has no number. What is reproduced must then stand the readings of `experiments.checks`.
+
+A run that diverged never drops out. It counts with the worst value of a metric, see `counted`; and
+where a statistic has no number for its seed, that is still one of the seeds, and the part cannot
+hold.
 """
 
 from __future__ import annotations
@@ -51,6 +55,35 @@ def voters(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[~runs[NO_SAY]] if NO_SAY in runs else runs
 
 
+LOST = 20.0
+"""Nats: worse than a guess among all classes, or all words."""
+WORST = {
+    **dict.fromkeys(("validation_accuracy", "test_accuracy"), 0.0),
+    **dict.fromkeys(("train_loss", "validation_loss", "test_loss"), LOST),
+}
+"""What a run that diverged counts with, whatever the last of it was."""
+
+
+def diverged(runs: pd.DataFrame) -> pd.Series:
+    """Of which of the runs the loss became no number."""
+    return runs["status"] == "diverged"
+
+
+def counted(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs as they count: those that diverged have classified and learnt nothing."""
+    worst = {name: value for name, value in WORST.items() if name in runs}
+    return runs.assign(**{name: runs[name].mask(diverged(runs), worst[name]) for name in worst})
+
+
+def difference(runs: pd.DataFrame, others: pd.DataFrame, metric: str) -> pd.Series:
+    """A metric of some runs minus that of others, by their index, as they count.
+
+    There is none where both diverged: two failures are not alike.
+    """
+    found = counted(runs)[metric] - counted(others)[metric]
+    return found.mask(diverged(runs) & diverged(others))
+
+
 @dataclass(frozen=True)
 class Part:
     """A number that must lie above one bound and below another.
@@ -60,7 +93,7 @@ class Part:
     label
         What the number is, with its unit: it heads the estimate in every table.
     statistic
-        Records -> one value a seed. It raises `KeyError` or gives nothing where records lack.
+        Records -> one value a seed; none for a seed of which the records do not tell it.
     above, below
         The bounds, fixed before the runs are.
     exact
@@ -91,7 +124,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a part over seeds, its interval, and whether the part holds."""
+    """The mean of a part over seeds, its interval, and whether the part holds.
+
+    Of the `n` seeds, `lost` have no number where runs diverged: they can take a "holds" away, and
+    mean and interval are those of the others.
+    """
 
     label: str
     value: float
@@ -101,11 +138,12 @@ class Estimate:
     above: float
     below: float
     holds: bool | None
+    lost: int = 0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one claim at one scale, and the runs that it rests on.
+    """The judgement of one claim at one scale, and the artifact's runs that were at hand for it.
 
     `fails_with` names the readings of the records in which a claim that holds by the rule does not,
     and `lacks` is what it takes as given and does not hold, where there are seeds enough to say so:
@@ -138,13 +176,14 @@ def judge(artifact: str, claim: Claim, records: Records, scale: str | None) -> V
     ids = tuple(sorted(records.runs["run_id"])) if decided else ()
     given = [_estimate(part, records) for part in claim.given] if decided else []
     unmet = [estimate for estimate in given if estimate.holds is not True]
-    status = "inconclusive" if unmet else _status([estimate.holds for estimate in estimates])
+    unknown = any(math.isnan(estimate.value) for estimate in estimates)
+    status = _status([estimate.holds for estimate in estimates])
     return Verdict(
         artifact=artifact,
         claim=claim.id,
         text=claim.text,
         paper_value=claim.paper_value,
-        status=status if decided else "not run",
+        status=("inconclusive" if unmet or unknown else status) if decided else "not run",
         scale=scale if decided else None,
         estimates=estimates if decided else (),
         run_ids=ids,
@@ -161,18 +200,26 @@ def _status(holds: Sequence[bool | None]) -> Status:
 
 
 def _estimate(part: Part, records: Records) -> Estimate:
-    try:
-        values = part.statistic(records).dropna()
-    except KeyError:
-        values = pd.Series(dtype=float)
+    values = part.statistic(records).dropna()
+    lost = _lost(records.runs, values)
     low, high = interval(values)
     if part.exact and len(values):
         low = high = float(values.mean())
     holds: bool | None = None
     if part.exact or len(values) >= MIN_SEEDS:
         holds = _between(low, high, part.above, part.below)
+    if lost and holds:
+        holds = None
     mean = float(values.mean()) if len(values) else math.nan
-    return Estimate(part.label, mean, low, high, len(values), part.above, part.below, holds)
+    n = len(values) + lost
+    return Estimate(part.label, mean, low, high, n, part.above, part.below, holds, lost)
+
+
+def _lost(runs: pd.DataFrame, values: pd.Series) -> int:
+    """How many seeds have no value, where runs diverged: it may be of another seed that one did."""
+    if "status" not in runs or not diverged(runs).any():
+        return 0
+    return len(set(runs["seed"]) - set(values.index))
 
 
 def _between(low: float, high: float, above: float, below: float) -> bool | None:

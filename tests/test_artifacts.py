@@ -504,6 +504,19 @@ def test_the_epochs_of_a_curve_end_with_the_run(records: dict[str, Records]) -> 
     assert tests.groupby("run_id")["epoch"].apply(list).tolist() == [[1, 2, 3, 4]] * 12
 
 
+def test_a_run_that_diverged_is_not_stretched_over_the_epochs() -> None:
+    ends = {"whole": 160, "diverged": 30}
+    rows = [
+        {"run_id": name, "epochs": 16, "step": step}
+        for name, end in ends.items()
+        for step in range(10, end + 1, 10)
+    ]
+    curves = pd.DataFrame(rows)
+    found = _classifiers.epochs(curves).groupby(curves["run_id"]).apply(list)
+    assert found["diverged"] == [1, 2, 3]
+    assert found["whole"] == list(range(1, 17))
+
+
 # How a number is read off
 
 

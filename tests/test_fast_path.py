@@ -64,6 +64,35 @@ def test_a_run_that_diverged_in_one_precision_is_no_agreement() -> None:
     assert verdicts_on(records)["accuracy"] == "contradicted"
 
 
+def diverge(records: Records, lost: pd.Series) -> Records:
+    """The records in which some runs diverged in their second epoch."""
+    runs = records.runs.assign(status=records.runs["status"].mask(lost, "diverged"))
+    runs["train_loss"] = runs["train_loss"].mask(lost)
+    gone = records.curves["run_id"].isin(runs["run_id"][lost]) & (records.curves["step"] > 10)
+    return Records(runs, records.curves[~gone])
+
+
+def test_no_optimizer_that_diverged_drops_out_of_the_mean() -> None:
+    records = records_of(0.0)
+    adam = records.runs["optimizer"] == "adam"
+    fast = diverge(records, adam & (records.runs["precision"] == "bfloat16"))
+    assert verdicts_on(fast) == {
+        "curve": "inconclusive",  # in the mean as far as two seeds or further
+        "accuracy": "contradicted",
+        "loss": "contradicted",
+    }
+    both = diverge(records, adam)
+    assert set(verdicts_on(both).values()) == {"inconclusive"}
+
+
+def test_a_reference_that_diverged_makes_no_other_distance_look_small() -> None:
+    records = records_of(0.3)
+    runs = records.runs
+    one = (runs["optimizer"] == "adam") & (runs["precision"] == "float32") & (runs["seed"] == 0)
+    assert verdicts_on(records)["curve"] == "reproduced"
+    assert verdicts_on(diverge(records, one))["curve"] == "inconclusive"
+
+
 def test_one_seed_says_nothing_of_the_distance_between_seeds() -> None:
     apart, gain, _ = values_of(records_of(0.3, seeds=1))
     assert pd.isna(apart).all()

@@ -20,10 +20,13 @@ from experiments.artifact import Artifact
 from experiments.record import Result, Store
 from experiments.spec import Run, options
 from experiments.verdict import (
+    LOST,
     Claim,
     Part,
     Records,
     Verdict,
+    counted,
+    difference,
     interval,
     judge,
     to_json,
@@ -197,7 +200,6 @@ def test_a_missing_value_is_a_missing_seed() -> None:
     [
         (Records(pd.DataFrame(), pd.DataFrame()), (HOLDS,)),
         (records(x=[1.0, 2.0, 3.0]), ()),
-        (records(y=[1.0, 2.0, 3.0]), (HOLDS,)),
         (records(x=[math.nan] * 3), (HOLDS,)),
     ],
 )
@@ -207,10 +209,65 @@ def test_without_a_number_a_claim_is_not_run(found: Records, parts: tuple[Part, 
     assert (none.estimates, none.run_ids) == ((), ())
 
 
-def test_a_part_without_records_keeps_a_claim_from_being_reproduced() -> None:
-    found = verdict(records(x=[9.0, 10.0, 11.0]), HOLDS, part("y", above=0.0))
-    assert (found.status, found.n) == ("partly", 0)
+@pytest.mark.parametrize("other", [HOLDS, FAILS])
+def test_a_part_without_records_leaves_a_claim_open(other: Part) -> None:
+    found = verdict(records(x=[9.0, 10.0, 11.0], y=[math.nan] * 3), other, part("y", above=0.0))
+    assert (found.status, found.n) == ("inconclusive", 0)
     assert report.with_interval(found.estimates[1]) == "no record"
+
+
+def test_a_misspelt_column_is_no_missing_record() -> None:
+    with pytest.raises(KeyError, match="y"):
+        verdict(records(x=[9.0, 10.0, 11.0]), HOLDS, part("y", above=0.0))
+
+
+# Runs that diverged
+
+
+def lost(found: Records, *seeds: int) -> Records:
+    """The records with the runs of some seeds diverged."""
+    status = found.runs["seed"].isin(seeds).map({True: "diverged", False: "finished"})
+    return Records(found.runs.assign(status=status), found.curves)
+
+
+@pytest.mark.parametrize(
+    ("part", "holds"), [(HOLDS, None), (OPEN, None), (FAILS, False)], ids=["holds", "open", "fails"]
+)
+def test_a_seed_lost_to_divergence_counts_and_lets_no_part_hold(
+    part: Part, holds: bool | None
+) -> None:
+    found = verdict(lost(records(x=[9.0, 10.0, 11.0, math.nan]), 3), part)
+    (estimate,) = found.estimates
+    assert (estimate.n, estimate.lost, estimate.value, estimate.holds) == (4, 1, 10.0, holds)
+    assert report.ours([estimate]).startswith("x: 10.0 [7.52, 12.5], 1 of 4 seeds lost to div")
+
+
+def test_a_seed_that_the_statistic_leaves_out_is_lost_too() -> None:
+    leaving = Part("x", lambda found: found.runs.set_index("seed")["x"].iloc[:3], above=7.0)
+    found = lost(records(x=[9.0, 10.0, 11.0, 10.0]), 0)  # another seed's numbers hang on it
+    assert (verdict(found, leaving).status, verdict(found, leaving).n) == ("inconclusive", 4)
+
+
+def test_where_all_is_lost_nothing_is_said() -> None:
+    found = verdict(lost(records(x=[math.nan] * 3, y=[1.0] * 3), 0, 1, 2), part("x", above=0.0))
+    assert (found.status, found.n) == ("inconclusive", 3)
+    assert report.with_interval(found.estimates[0]) == "3 of 3 seeds lost to divergence"
+    both = verdict(
+        lost(records(x=[math.nan] * 3, y=[1.0] * 3), 0, 1, 2),
+        part("x", above=0.0),
+        part("y", above=0.0, exact=True),
+    )
+    assert both.status == "inconclusive"
+
+
+def test_a_run_that_diverged_counts_with_the_worst_value() -> None:
+    runs = lost(records(test_accuracy=[50.0, 60.0], train_loss=[1.0, math.nan]), 1).runs
+    as_they_count = counted(runs)
+    assert as_they_count["test_accuracy"].tolist() == [50.0, 0.0]
+    assert as_they_count["train_loss"].tolist() == [1.0, LOST]
+    others = runs.assign(train_loss=[0.75, 1.0], status="finished")
+    assert difference(runs, others, "train_loss").tolist() == [0.25, LOST - 1.0]
+    assert difference(runs, runs, "train_loss").isna().tolist() == [False, True]
 
 
 # From the records on disk: scales, and whole comparisons
@@ -329,6 +386,10 @@ def test_the_json_says_everything_and_is_json() -> None:
         ([9.0, 10.0, 11.0], False, "10.0 [7.52, 12.5]"),
         ([1234.5678], True, "1,235"),
         ([0.25], False, "0.250"),
+        ([999.4], True, "999"),
+        ([999.6], True, "1,000"),
+        ([-999.9], True, "−1,000"),
+        ([999_999.6], True, "1.00e+06"),
         ([2e7], True, "2.00e+07"),
         ([math.nan], True, "no record"),
     ],

@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.artifact import OURS, Artifact, Deviation
 from experiments.paper._cifar10 import cosine
+from experiments.paper._classifiers import cell
 from experiments.paper._language import best_rate, of_arm
 from experiments.spec import Optim, Run, grid, options
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, counted, difference
 
 LEARNING_RATES = (0.0003, 0.001, 0.003)
 REFERENCE = "float32 weights"
@@ -119,8 +120,7 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
 def _excess(records: Records, arm: str, lr: float, over: str = REFERENCE) -> pd.Series:
     """An arm's training loss in the last epoch minus another's, in nats, by seed."""
     runs = _labelled(records.runs)
-    loss = runs[runs["lr"] == lr].set_index(["optimizer", "seed"])["train_loss"]
-    return loss[arm] - loss[over]
+    return difference(of_arm(runs, arm, lr), of_arm(runs, over, lr), "train_loss")
 
 
 def _at_best_lr(records: Records, arm: str) -> pd.Series:
@@ -245,13 +245,12 @@ def tabulate(records: Records) -> pd.DataFrame:
     runs = _labelled(records.runs)
     rows = {}
     for arm, (_, size) in ARMS.items():
-        losses = runs[runs["optimizer"] == arm].groupby("lr")["train_loss"].mean()
-        accuracy = of_arm(runs, arm, None)["test_accuracy"]
+        losses = counted(runs[runs["optimizer"] == arm]).groupby("lr")["train_loss"].mean()
         rows[arm] = {
             "bytes a weight": size,
             **{f"training loss, lr {lr:g}": f"{losses[lr]:.3f}" for lr in LEARNING_RATES},
             "best lr": f"{best_rate(runs, arm):g}",
-            "test accuracy": style.mean_and_deviation(accuracy.mean(), accuracy.std()),
+            "test accuracy": cell(of_arm(runs, arm, None), "test_accuracy"),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("weights")
 

@@ -9,7 +9,7 @@ from experiments.artifact import Artifact, Deviation
 from experiments.paper._cifar10 import BASES, DEVIATIONS, LEARNING_RATES
 from experiments.paper._classifiers import ARMS, against, at_best_lr, names, tabulate_best
 from experiments.spec import Run, grid
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, difference
 
 EPOCHS = {"smoke": (4, 5), "cpu": (16, 18), "paper": (164, 186)}
 """At the cpu scale one run is longer than the other by the same share as in the paper."""
@@ -39,7 +39,7 @@ def _numbers(records: Records) -> list[int]:
 def _gain(records: Records, arm: str) -> pd.Series:
     """Test accuracy after the longer run minus that after the shorter one, in points, by seed."""
     short, long = (at_best_lr(_at(one, records).runs, arm) for one in _numbers(records))
-    return long["test_accuracy"] - short["test_accuracy"]
+    return difference(long, short, "test_accuracy")
 
 
 def _part(arm: str) -> Part:

@@ -29,12 +29,11 @@ from experiments.paper._classifiers import (
     RADAM,
     SGD,
     cell,
-    counted,
     epochs,
     training_loss,
 )
 from experiments.spec import SCALES, grid
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import LOST, Claim, Part, Records, counted, difference, diverged
 
 PLAIN: Final = "float32"
 FAST: Final = "bfloat16"
@@ -51,34 +50,50 @@ def by_epoch(records: Records, *keys: str) -> pd.Series:
     return training_loss(curves, *keys, "epoch")
 
 
+def curves_of(records: Records) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The training losses of the runs in float32, and of those in bfloat16; a column an epoch.
+
+    One that diverged in float32 is no curve to be measured against, and so without a number; one in
+    bfloat16 is as far from it as can be.
+    """
+    keys = ["precision", "optimizer", "seed"]
+    curves = by_epoch(records.where(~diverged(records.runs)), *keys).unstack("epoch")
+    curves = curves.reindex(pd.MultiIndex.from_frame(records.runs[keys]).sort_values())
+    return curves.loc[PLAIN], curves.loc[FAST].fillna(LOST)
+
+
 def _apart(records: Records) -> pd.Series:
     """How far the two precisions' curves lie apart, in distances of two seeds in float32, by seed.
 
     A distance is the mean over the epochs; the ratio is averaged over the optimizers.
     """
-    curves = by_epoch(records, "precision", "optimizer", "seed").unstack("epoch")
-    plain, fast = curves.loc[PLAIN], curves.loc[FAST]
-    apart = (fast - plain).abs().mean(axis=1)
+    plain, fast = curves_of(records)
+    apart = (fast - plain).abs().mean(axis=1, skipna=False)
     noise = pd.Series({run: to_other_seeds(plain, *run) for run in plain.index})
-    return (apart / noise).groupby("seed").mean()
+    return (apart / noise).groupby("seed").mean(skipna=False)
 
 
 def to_other_seeds(curves: pd.DataFrame, optimizer: str, seed: int) -> float:
     """The mean distance of an optimizer's curve from those of its other seeds."""
     of_arm = curves.loc[optimizer]
-    return float((of_arm.drop(seed) - of_arm.loc[seed]).abs().stack().mean())
+    return distance(of_arm.drop(seed), of_arm.loc[seed])
 
 
-def _metric(records: Records, name: str) -> tuple[pd.Series, pd.Series]:
-    """A metric of every run in float32, and of the same runs in bfloat16."""
-    values = counted(records.runs).set_index(["precision", "optimizer", "seed"])[name]
-    return values.loc[PLAIN], values.loc[FAST]
+def distance(curves: pd.DataFrame, one: pd.Series) -> float:
+    """The mean distance of some curves from one."""
+    return float((curves - one).abs().stack().mean(skipna=False))
+
+
+def _in_both(records: Records) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs in float32, and the same in bfloat16."""
+    runs = records.runs.set_index(["precision", "optimizer", "seed"])
+    return runs.loc[PLAIN], runs.loc[FAST]
 
 
 def gain(records: Records) -> pd.Series:
     """Test accuracy in bfloat16 minus that in float32, in points, by seed; mean of the arms."""
-    plain, fast = _metric(records, "test_accuracy")
-    return (fast - plain).groupby("seed").mean()
+    plain, fast = _in_both(records)
+    return difference(fast, plain, "test_accuracy").groupby("seed").mean(skipna=False)
 
 
 def leads(records: Records) -> pd.DataFrame:
@@ -89,8 +104,10 @@ def leads(records: Records) -> pd.DataFrame:
 
 def _excess(records: Records) -> pd.Series:
     """By how many percent the last epoch's training loss is higher in bfloat16, likewise."""
-    plain, fast = _metric(records, "train_loss")
-    return (100 * (fast / plain - 1)).groupby("seed").mean()
+    plain, fast = _in_both(records)
+    ratio = counted(fast)["train_loss"] / counted(plain)["train_loss"]
+    ratio = ratio.mask(diverged(fast) & diverged(plain))
+    return (100 * (ratio - 1)).groupby("seed").mean(skipna=False)
 
 
 CLAIMS = (
@@ -153,7 +170,7 @@ def draw_pair(records: Records, names: Mapping[str, str]) -> Figure:
 
 def tabulate_pair(records: Records, names: Mapping[str, str], heading: str) -> pd.DataFrame:
     """Test accuracy in percent, and final training loss in nats, by optimizer and precision."""
-    runs = counted(records.runs).groupby(["optimizer", "precision"])
+    runs = records.runs.groupby(["optimizer", "precision"])
     columns = {"test_accuracy": "test accuracy", "train_loss": "training loss"}
     rows = {
         (style.name(arm.name), name): {

@@ -18,7 +18,8 @@ from experiments.beyond.fast_path import (
     ARMS,
     FAST,
     PLAIN,
-    by_epoch,
+    curves_of,
+    distance,
     draw_pair,
     gain,
     tabulate_pair,
@@ -55,15 +56,15 @@ def _apart(records: Records) -> pd.Series:
     A distance is the mean over the epochs, and over all pairs; the ratio is averaged over the
     optimizers.
     """
-    curves = by_epoch(records, "precision", "optimizer", "seed").unstack("epoch")
-    loops, engines = curves.loc[PLAIN], curves.loc[FAST]
+    loops, engines = curves_of(records)
     noise = pd.Series({run: to_other_seeds(loops, *run) for run in loops.index})
-    noise = noise.groupby(level=0).mean()  # of an optimizer
+    noise = noise.groupby(level=0).mean(skipna=False)  # of an optimizer
     ratios = {
-        (optimizer, seed): (loops.loc[optimizer] - curve).abs().stack().mean() / noise[optimizer]
+        (optimizer, seed): distance(loops.loc[optimizer], curve) / noise[optimizer]
         for (optimizer, seed), curve in engines.iterrows()
     }
-    return pd.Series(ratios).rename_axis(["optimizer", "seed"]).groupby("seed").mean()
+    ratios = pd.Series(ratios).rename_axis(["optimizer", "seed"])
+    return ratios.groupby("seed").mean(skipna=False)
 
 
 CLAIMS = (

@@ -16,10 +16,10 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments import style
 from experiments.artifact import Artifact
-from experiments.paper._classifiers import epochs
+from experiments.paper._classifiers import cell, epochs
 from experiments.paper._language import best_rate, of_arm
 from experiments.spec import Optim, Run, grid, options
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, diverged
 
 BETAS = options(betas=(0.9, 0.999))
 ARMS = {
@@ -83,9 +83,14 @@ def progress(records: Records) -> pd.DataFrame:
 
 
 def _mean(records: Records, arm: str, words: str) -> pd.Series:
-    """The mean progress over the ends of the epochs, in percent by seed: higher is earlier."""
+    """The mean progress over the ends of the epochs, in percent by seed: higher is earlier.
+
+    A run that diverged has learnt nothing: it counts with a progress of 0.
+    """
     of_all = progress(records).groupby(["optimizer", "words", "seed"])["value"].mean()
-    return of_all[arm, words]
+    runs = of_arm(_labelled(records.runs), arm, None)
+    keys = pd.MultiIndex.from_product([[arm], [words], runs.index])
+    return of_all.reindex(keys).droplevel([0, 1]).mask(diverged(runs), 0.0)
 
 
 def _lead(records: Records, rival: str, words: str) -> pd.Series:
@@ -190,11 +195,10 @@ def tabulate(records: Records) -> pd.DataFrame:
     runs, curves = at_best(records).runs, progress(records)
     rows = {}
     for arm in ARMS:
-        error = runs[runs["optimizer"] == arm]["test_error"]
         of_one = curves[curves["optimizer"] == arm]
         rows[arm] = {
             "best lr": f"{best_rate(_labelled(records.runs), arm):g}",
-            "test error, years": style.mean_and_deviation(error.mean(), error.std()),
+            "test error, years": cell(runs[runs["optimizer"] == arm], "test_error"),
             **{
                 f"{which}, {when}": f"{one[one['epoch'] == epoch]['value'].mean():.0f}"
                 for which, words in (("rarest", RAREST), ("most frequent", MOST_FREQUENT))

@@ -39,7 +39,7 @@ def splits() -> dict[str, Mapping[str, tuple[str, ...]]]:
 def _numbers() -> list[tuple[str, str]]:
     from num2words import num2words  # here, for what needs no words needs no package
 
-    # The lowest digit is drawn evenly over magnitudes, so that short words are not rare.
+    # The exponent is drawn evenly, so that short words are not rare.
     drawn = np.random.default_rng(1).uniform(0, 6, NUMBERS)
     numbers = sorted({int(10**exponent) for exponent in drawn})
     return [(num2words(n, lang="de"), num2words(n, lang="en")) for n in numbers]

@@ -1,7 +1,7 @@
 """What the studies of image classifiers share: the arms, and how a number is read off the records.
 
-Here an arm is a value of the column "optimizer". A run that diverged has classified nothing: its
-accuracies count as 0, so that no arm does better by failing at a learning rate.
+Here an arm is a value of the column "optimizer". A run that diverged has classified nothing, so
+that no arm does better by failing at a learning rate.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.artifact import Deviation
 from experiments.spec import Optim, options
-from experiments.verdict import Claim, Part, Records, voters
+from experiments.verdict import Claim, Part, Records, counted, difference, voters
 
 SGD = Optim("sgd", lr=0.1, weight_decay=1e-4, options=options(momentum=0.9))
 ADAM = Optim("adam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999)))
 RADAM = Optim("radam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999)))
 ARMS = (SGD, ADAM, RADAM)
 EPOCHS = {"test_accuracy": "last epoch", "best_epoch": "best epoch"}
-ACCURACIES = ["validation_accuracy", "test_accuracy"]
 PRECISION = Deviation(
     "precision",
     "float32",
@@ -36,13 +35,6 @@ def names(runs: pd.DataFrame) -> dict[str, str]:
     paper = [arm.name for arm in ARMS]
     others = sorted(set(runs["optimizer"]) - set(paper))
     return {arm: style.name(arm) for arm in [*paper, *others] if arm in set(runs["optimizer"])}
-
-
-def counted(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs, those that diverged with accuracies of 0."""
-    runs = runs.copy()
-    runs.loc[runs["status"] == "diverged", ACCURACIES] = 0.0
-    return runs
 
 
 def of_arm(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -65,7 +57,7 @@ def at_best_lr(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
 def lead(records: Records, arm: str, rival: str) -> pd.Series:
     """An arm's test accuracy minus a rival's, in points, by seed, each at its best rate."""
     one, other = (at_best_lr(records.runs, name) for name in (arm, rival))
-    return one["test_accuracy"] - other["test_accuracy"]
+    return difference(one, other, "test_accuracy")
 
 
 def spread(runs: pd.DataFrame, arm: str) -> pd.Series:
@@ -110,9 +102,13 @@ def yours(study: str, on: str) -> Callable[[str], tuple[Claim, ...]]:
 
 
 def epochs(curves: pd.DataFrame) -> pd.Series:
-    """The epoch of every point of the curves; an epoch's last update completes it."""
+    """The epoch of every point of the curves; an epoch's last update completes it.
+
+    Every run has as many updates in an epoch as the one that came furthest: one that diverged
+    ended before its last.
+    """
     updates = curves.groupby("run_id")["step"].transform("max") / curves["epochs"]
-    return curves["step"] / updates
+    return curves["step"] / updates.max()
 
 
 def training_loss(curves: pd.DataFrame, *keys: str) -> pd.Series:

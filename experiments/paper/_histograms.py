@@ -24,7 +24,7 @@ def shares(records: Records, arm: str, quantity: str) -> pd.DataFrame:
     """An arm's distributions: for each seed and update (rows) the share of each bin (columns).
 
     Columns are the bins' middles in log10, without gaps. Elements that are exactly zero have no
-    logarithm: the shares are of all others.
+    logarithm: the shares are of all others. A run that diverged before an update has none there.
     """
     curves = by_arm(records).curves
     rows = curves[(curves["arm"] == arm) & (curves["split"] == quantity)]
@@ -33,6 +33,8 @@ def shares(records: Records, arm: str, quantity: str) -> pd.DataFrame:
     table = rows.pivot_table(
         index=["seed", "update"], columns="middle", values="value", fill_value=0
     )
+    if table.empty:
+        return table
     width = float(np.diff(table.columns).min())
     bins = np.arange(table.columns[0], table.columns[-1] + width / 2, width)
     table = table.reindex(columns=bins, method="nearest", tolerance=width / 4, fill_value=0)
@@ -42,27 +44,32 @@ def shares(records: Records, arm: str, quantity: str) -> pd.DataFrame:
 def distance(records: Records, arm: str, quantity: str) -> pd.Series:
     """Wasserstein-1 distance, in decades, of the distributions at updates 10 and 1, by seed."""
     table = shares(records, arm, quantity)
-    apart = table.xs(LATER, level="update") - table.xs(EARLY, level="update")
-    return apart.cumsum(axis=1).abs().sum(axis=1) * _width(table)
+    apart = _at(table, LATER) - _at(table, EARLY)
+    return apart.cumsum(axis=1).abs().sum(axis=1, skipna=False) * _width(table)
 
 
 def fall(records: Records, arm: str, quantity: str) -> pd.Series:
     """How far the mean of the logarithm falls from update 1 to 10, in decades, by seed."""
-    means = _means(shares(records, arm, quantity))
-    return means.xs(EARLY, level="update") - means.xs(LATER, level="update")
+    table = shares(records, arm, quantity)
+    return _means(_at(table, EARLY)) - _means(_at(table, LATER))
 
 
 def first(records: Records, arm: str, quantity: str) -> pd.Series:
     """The mean of the logarithm at update 1, by seed."""
-    return _means(shares(records, arm, quantity)).xs(EARLY, level="update")
+    return _means(_at(shares(records, arm, quantity), EARLY))
+
+
+def _at(table: pd.DataFrame, update: int) -> pd.DataFrame:
+    """The distributions at an update, by seed."""
+    return table[table.index.get_level_values("update") == update].droplevel("update")
 
 
 def _means(table: pd.DataFrame) -> pd.Series:
-    return (table * table.columns.to_numpy()).sum(axis=1)
+    return (table * table.columns.to_numpy()).sum(axis=1, skipna=False)
 
 
 def _width(table: pd.DataFrame) -> float:
-    return float(table.columns[1] - table.columns[0])
+    return float(np.diff(table.columns[:2]).sum())
 
 
 def tabulate(records: Records, arms: Sequence[str]) -> pd.DataFrame:

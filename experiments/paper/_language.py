@@ -20,11 +20,9 @@ from experiments import style
 from experiments.paper._cifar10 import decay
 from experiments.paper._classifiers import against, cell, epochs
 from experiments.spec import Optim, Run, options
-from experiments.verdict import Claim, Part, Records, voters
+from experiments.verdict import LOST, Claim, Part, Records, counted, voters
 
 PAPERS_RATE = 0.001
-LOST = 20.0
-"""Nats: worse than a guess among all words."""
 
 BETAS = options(betas=(0.9, 0.999))
 ADAM = Optim("adam", lr=PAPERS_RATE, options=BETAS)
@@ -77,21 +75,19 @@ SMOKE = Run(
 
 def best_rate(runs: pd.DataFrame, arm: str) -> float:
     """The learning rate with the lowest mean validation loss over the seeds."""
-    chosen = voters(runs[runs["optimizer"] == arm])
-    losses = chosen["validation_loss"].where(chosen["status"] == "finished", LOST)
-    return float(losses.groupby(chosen["lr"]).mean().idxmin())
+    chosen = counted(voters(runs[runs["optimizer"] == arm]))
+    return float(chosen.groupby("lr")["validation_loss"].mean().idxmin())
 
 
 def of_arm(runs: pd.DataFrame, arm: str, lr: float | None) -> pd.DataFrame:
-    """An arm's runs at a learning rate, at its best if None, by seed."""
+    """An arm's runs at a learning rate, at its best if None, by seed, as they count."""
     lr = best_rate(runs, arm) if lr is None else lr
-    return runs[(runs["optimizer"] == arm) & (runs["lr"] == lr)].set_index("seed")
+    return counted(runs[(runs["optimizer"] == arm) & (runs["lr"] == lr)]).set_index("seed")
 
 
 def final_loss(records: Records, arm: str, lr: float | None) -> pd.Series:
     """The test loss after the last epoch, in nats by seed."""
-    runs = of_arm(records.runs, arm, lr)
-    return runs["test_loss"].where(runs["status"] == "finished", LOST)
+    return of_arm(records.runs, arm, lr)["test_loss"]
 
 
 def first_epoch(records: Records, arm: str, lr: float | None) -> pd.Series:

@@ -53,8 +53,12 @@ def _learnt(records: Records, name: str) -> pd.Series:
 
 
 def share(runs: pd.DataFrame, name: str) -> pd.Series:
-    """What an arm has learnt, as a share of what Adam with warmup has, by seed."""
-    return learnt(runs, name) / learnt(runs, WARMUP)
+    """What an arm has learnt, as a share of what Adam with warmup has, by seed.
+
+    There is no share of nothing.
+    """
+    whole = learnt(runs, WARMUP)
+    return learnt(runs, name) / whole.where(whole != 0)
 
 
 def _share(records: Records, name: str) -> pd.Series:

@@ -11,20 +11,24 @@ from experiments import style
 from experiments.artifact import Artifact
 from experiments.paper._cifar10 import DEVIATIONS, RUNS
 from experiments.paper._classifiers import against, at_best_lr, epochs, names, training_loss
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import LOST, Claim, Part, Records, difference, diverged
 
 
 def _mean_lead(records: Records, arm: str, rival: str) -> pd.Series:
     """How far an arm's training loss, averaged over the whole run, lies below a rival's, nats."""
     means = training_loss(records.curves, "run_id")
-    one, other = (at_best_lr(records.runs, name)["run_id"].map(means) for name in (arm, rival))
-    return other - one
+
+    def mean(arm: str) -> pd.Series:
+        runs = at_best_lr(records.runs, arm)
+        return runs["run_id"].map(means).mask(diverged(runs), LOST)
+
+    return mean(rival) - mean(arm)
 
 
 def _final_lead(records: Records, arm: str, rival: str) -> pd.Series:
     """The same for the last epoch's training loss."""
-    one, other = (at_best_lr(records.runs, name)["train_loss"] for name in (arm, rival))
-    return other - one
+    one, other = (at_best_lr(records.runs, name) for name in (arm, rival))
+    return difference(other, one, "train_loss")
 
 
 CLAIMS = (

@@ -8,9 +8,9 @@ import pandas as pd
 
 from experiments.artifact import Artifact
 from experiments.paper._cifar10 import BASES, DEVIATIONS
-from experiments.paper._classifiers import RADAM, cell, counted, with_best_epoch
+from experiments.paper._classifiers import RADAM, cell, with_best_epoch
 from experiments.spec import Optim, grid, options
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, difference
 
 
 def _first(*first: tuple[str, int]) -> Optim:
@@ -32,13 +32,13 @@ def _arm(runs: pd.DataFrame, name: str) -> pd.DataFrame:
     """The runs of an arm, by seed."""
     first = dict(ARMS[name].options).get("first")
     firsts = (one if isinstance(one, tuple) else None for one in runs["optim.first"])
-    return counted(runs[[one == first for one in firsts]]).set_index("seed")
+    return runs[[one == first for one in firsts]].set_index("seed")
 
 
 def _cost(records: Records, name: str) -> pd.Series:
     """RAdam's test accuracy minus an arm's, in points, by seed."""
     radam, arm = (_arm(records.runs, one) for one in (THROUGHOUT, name))
-    return radam["test_accuracy"] - arm["test_accuracy"]
+    return difference(radam, arm, "test_accuracy")
 
 
 CLAIMS = (
