@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from experiments import report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.beyond import gpt2, heavy_tails, lr_range
 from experiments.errors import UserError
-from experiments.paper import _classifiers, fig5
+from experiments.paper import _classifiers, _language, fig5
 from experiments.record import Result, Store
 from experiments.spec import SCALES, Optim, Run, options
 from experiments.verdict import MIN_SEEDS, Claim, Records, judge
@@ -633,6 +634,28 @@ def test_the_leads_by_epoch_are_taken_at_each_best_rate() -> None:
     loss, accuracy = fig5.leads_by_epoch(records, "radam", "adam")
     assert loss.to_dict("index") == {seed: {1: -0.5, 2: 0.5} for seed in (0, 1)}
     assert accuracy.to_dict("index") == {0: {1: -5.0, 2: 7.0}, 1: {1: -4.0, 2: 9.0}}
+
+
+def test_perplexities_are_compared_after_the_first_epoch_and_the_last() -> None:
+    """RAdam's are half of Adam's at first and a quarter at last, at its best rate half of that."""
+    perplexity = {("adam", 0.001): (80, 40), ("adam", 0.003): (90, 50)}
+    perplexity |= {("radam", 0.001): (40, 10), ("radam", 0.003): (20, 5)}
+    runs, curves = [], []
+    for ((arm, rate), tests), seed in itertools.product(perplexity.items(), (0, 1)):
+        first, last = (math.log(test * (1 + seed)) for test in tests)
+        run = {"run_id": f"{arm}{rate}{seed}", "optimizer": arm, "lr": rate, "seed": seed}
+        of_end = {"validation_loss": last, "test_loss": last, "status": "finished"}
+        runs.append(run | of_end)
+        for step, test in ((10, first), (20, last)):
+            for split, loss in (("test", test), ("validation", test + 1)):
+                point = {"step": step, "split": split, "metric": "loss", "value": loss}
+                curves.append(run | point)
+    records = Records(pd.DataFrame(runs), pd.DataFrame(curves[::-1]))
+    for lr, least, start in ((0.001, 75.0, -50.0), (None, 87.5, -75.0)):
+        below = _language.gap(records, "radam", "adam", lr)
+        above = _language.lag(records, "radam", "adam", lr)
+        assert below.to_dict() == pytest.approx({0: least, 1: least})
+        assert above.to_dict() == pytest.approx({0: start, 1: start})
 
 
 @pytest.mark.parametrize("name", YOURS)
