@@ -26,7 +26,7 @@ def readings(records: Records) -> Iterator[tuple[str, Records]]:
     """The records without each of the seeds, and by the authors' protocol; each with its name.
 
     There are as many without a seed as there are seeds, if what is left can still decide; one
-    that takes classifiers at their best test epoch, in the place of the last; and as many as there
+    that takes classifiers at their best test epoch, in place of the last; and as many as there
     are seeds in which one has no say in the choice of a learning rate, and counts all the same.
     """
     seeds = records.runs["seed"]

@@ -29,7 +29,7 @@ from experiments.spec import SCALES, Run
 from experiments.verdict import Records
 
 UNTESTED, UNKNOWN, NONE = "not yet tested", "not yet known", "none yet"
-"""What a sentence says in the place of a verdict, of a number and of a scale without records."""
+"""What a sentence says in place of a verdict, of a number and of a scale without records."""
 DATA = Path("_data")
 """Beside the notebook, where Sphinx and Jupyter find them: the files behind its figures."""
 

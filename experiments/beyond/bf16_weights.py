@@ -111,7 +111,7 @@ _KEYS = {
 
 
 def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """With the arms in the place of the optimizers' names."""
+    """With the arms in place of the optimizers' names."""
     axes = frame[["optimizer", "weights", "optim.state_dtype", "optim.rounding"]].astype(object)
     keys = axes.where(axes.notna(), None).itertuples(index=False, name=None)
     return frame.assign(optimizer=[_KEYS[key] for key in keys])

@@ -1,4 +1,4 @@
-"""Cosine decay in the place of the recipe's two steps: does the order of the optimizers hang on it?
+"""Cosine decay in place of the recipe's two steps: does the order of the optimizers hang on it?
 
 Every arm of Figure 6 once more, under a learning rate that falls along half a cosine to zero.
 """

@@ -1,4 +1,4 @@
-"""186 epochs, as the paper's text has it, in the place of 164, as the authors' recipes have it."""
+"""186 epochs, as the paper's text has it, in place of 164, as the authors' recipes have it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _part(arm: str) -> Part:
 
 def yours(arm: str) -> tuple[Claim, ...]:
     """The claim about another optimizer."""
-    text = "tests within half a point of the same after a run of 186 epochs in the place of 164"
+    text = "tests within half a point of the same after a run of 186 epochs in place of 164"
     return against("epochs-186", arm, text, [_part(arm)])
 
 

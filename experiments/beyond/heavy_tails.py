@@ -130,16 +130,20 @@ def draw(records: Records) -> Figure:
             style_order=["of a network", "drawn"],
             palette=COLOURS,
             errorbar=None,
-            legend=panel is axes[-1],
+            legend=panel is axes[0],
             ax=panel,
         )
         panel.set(xscale="log", yscale="log", title=title, xlabel="update t")
         panel.set_ylabel("variance of ψ")
+    named = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+    axes[0].legend().remove()
+    handles = [named[name] for name in order]  # without the headings that seaborn puts among them
+    figure.legend(handles, order, loc="outside lower center", ncols=4)
     return figure
 
 
 COLUMNS = {
-    "kurtosis": "kurtosis",
+    "kurtosis": "kurtosis, median weight",
     "share_with_zeros": "share of elements left out",
     "over_normal": "variance at update 10 / normal",
     "plain_fall": "plain: highest / lowest",

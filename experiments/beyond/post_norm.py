@@ -2,7 +2,7 @@
 
 Another network: the layer norms before the sublayers. Other warmups for Adam: two that need no
 tuning (Ma & Yarats 2021). Other Adams: eps added after bias correction, as in torch. And other
-RAdams: the exact rectification, and one that skips its first four updates in the place of momentum
+RAdams: the exact rectification, and one that skips its first four updates in place of momentum
 SGD. The paper has none of these.
 """
 

@@ -56,7 +56,7 @@ SMOKE = Run(
 
 
 def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """With the arms in the place of the optimizers' names: two of them are SGD."""
+    """With the arms in place of the optimizers' names: two of them are SGD."""
     names = frame["optimizer"].map({optim.name: arm for arm, optim in ARMS.items()})
     plain = (frame["optimizer"] == "sgd") & frame["optim.momentum"].isna()
     return frame.assign(optimizer=names.mask(plain, "SGD"))
@@ -200,7 +200,7 @@ def tabulate(records: Records) -> pd.DataFrame:
             "best lr": f"{best_rate(_labelled(records.runs), arm):g}",
             "test error, years": cell(runs[runs["optimizer"] == arm], "test_error"),
             **{
-                f"{which}, {when}": f"{one[one['epoch'] == epoch]['value'].mean():.0f}"
+                f"{which}, {when}, %": f"{one[one['epoch'] == epoch]['value'].mean():.0f}"
                 for which, words in (("rarest", RAREST), ("most frequent", MOST_FREQUENT))
                 for one in [of_one[of_one["words"] == words]]
                 for when, epoch in (("epoch 1", 1), ("last", one["epoch"].max()))

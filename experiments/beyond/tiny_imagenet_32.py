@@ -1,4 +1,4 @@
-"""Tiny-ImageNet-32 in the place of ImageNet: Table 1's comparison at a hundredth of its cost."""
+"""Tiny-ImageNet-32 in place of ImageNet: Table 1's comparison at a hundredth of its cost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CPU = dataclasses.replace(
 CLAIMS = (
     Claim(
         "tiny-imagenet-32.between",
-        "On Tiny-ImageNet-32, in the place of ImageNet, RAdam tests better than Adam and worse "
+        "On Tiny-ImageNet-32, in place of ImageNet, RAdam tests better than Adam and worse "
         "than SGD",
         "on ImageNet 67.62 against 66.54 and 69.86 %",
         BETWEEN,
@@ -56,13 +56,13 @@ STAND_IN = (
               "can be had and trained on where ImageNet cannot"),
     Deviation("side", "224", "what the data set has"),
     Deviation("in_memory", "False", "small images fit; a training image is then one of 32 x 32 "
-              "pixels of the image padded by 4, in the place of a random part of it"),
+              "pixels of the image padded by 4, in place of a random part of it"),
 )  # fmt: skip
 LAPTOP = "three to four minutes of one core a run"
 
 ARTIFACT = Artifact(
     id="tiny-imagenet-32",
-    title="Test accuracy, Tiny-ImageNet-32 in the place of ImageNet",
+    title="Test accuracy, Tiny-ImageNet-32 in place of ImageNet",
     order=52,
     runs={"smoke": SMOKE_RUNS, "cpu": arms(CPU, 3), "paper": arms(WHOLE, 5)},
     claims=CLAIMS,

@@ -148,7 +148,7 @@ _GRID = {
     for one in (
         Deviation("lr", "0.0003", "a smaller network on a shorter run learns at higher rates"),
         Deviation("layers", "6", "shallower networks train faster"),
-        Deviation("epochs", "70,000 updates", "many short runs in the place of a few long ones"),
+        Deviation("epochs", "70,000 updates", "many short runs in place of a few long ones"),
         Deviation("LinearWarmup.steps", "4,000", "a warmup is counted in updates, as rectification "
                   "is; it fills most of so short a run"),
         Deviation("averaged", "10", "a short run ends few epochs"),

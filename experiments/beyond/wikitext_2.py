@@ -1,4 +1,4 @@
-"""WikiText-2 in the place of One Billion Word: the network of Figure 4 at its full size."""
+"""WikiText-2 in place of One Billion Word: the network of Figure 4 at its full size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHOLE = dataclasses.replace(
 CLAIMS = (
     Claim(
         "wikitext-2.ends-lower",
-        "On WikiText-2, in the place of One Billion Word, an LSTM of the paper's size ends at a "
+        "On WikiText-2, in place of One Billion Word, an LSTM of the paper's size ends at a "
         "lower test perplexity with RAdam than with Adam",
         "on One Billion Word 35.70 against 36.92",
         leads("radam", "adam"),
@@ -37,7 +37,7 @@ CLAIMS = (
 
 ARTIFACT = Artifact(
     id="wikitext-2",
-    title="Language modelling, WikiText-2 in the place of One Billion Word",
+    title="Language modelling, WikiText-2 in place of One Billion Word",
     order=41,
     runs={"smoke": fig4.ARTIFACT.at("smoke"), "paper": fig4.arms(WHOLE, "paper")},
     claims=CLAIMS,

@@ -81,7 +81,7 @@ CLAIMS = (
         (
             WITH_WARMUP,
             Part(
-                "share of that way that Adam without warmup makes",
+                "share of that distance that Adam without warmup covers",
                 lambda records: _share(records, VANILLA),
                 below=0.5,
             ),
@@ -107,12 +107,12 @@ CLAIMS = (
         "by eye: Adam-eps clearly above Adam-2k",
         (
             Part(
-                "share of the way of Adam with warmup that Adam-2k makes",
+                "share of the distance of Adam with warmup that Adam-2k covers",
                 lambda records: _share(records, DELAYED),
                 above=0.5,
             ),
             Part(
-                "share of that way that Adam-eps makes",
+                "share of that distance that Adam-eps covers",
                 lambda records: _share(records, EPS),
                 above=0.5,
             ),

@@ -35,18 +35,22 @@ def _warmups(runs: pd.DataFrame) -> list[str]:
     return list(runs.dropna(subset=LINEAR).sort_values(LINEAR)["optimizer"].unique())
 
 
-def _lead_over_best(records: Records, arm: str) -> pd.Series:
-    """An arm's test accuracy minus that of the warmup with the best validation accuracy.
-
-    In points, by seed; each at its best learning rate, so that Adam has four times as many tries.
-    """
-    records = by_warmup(records)
-    runs = records.runs
+def best_warmup(runs: pd.DataFrame) -> str:
+    """The arm with linear warmup that has the best validation accuracy, at its best rate."""
     validation = {
         warmup: voters(at_best_lr(runs, warmup))["validation_accuracy"].mean()
         for warmup in _warmups(runs)
     }
-    return lead(records, arm, max(validation, key=lambda warmup: validation[warmup]))
+    return max(validation, key=lambda warmup: validation[warmup])
+
+
+def _lead_over_best(records: Records, arm: str) -> pd.Series:
+    """An arm's test accuracy minus that of the best warmup, in points, by seed.
+
+    Each at its best learning rate, so that Adam has four times as many tries.
+    """
+    records = by_warmup(records)
+    return lead(records, arm, best_warmup(records.runs))
 
 
 def _lead_over_shortest(records: Records) -> pd.Series:
