@@ -42,7 +42,7 @@ def test_its_picture_and_links_are_there() -> None:
 
 def test_the_time_that_it_names_is_that_of_the_records() -> None:
     (said,) = (line for line in README.read_text().splitlines() if "run fig6 --scale cpu" in line)
-    assert said.endswith("90 to 150 minutes on two cores")
+    assert said.endswith("80 to 150 minutes on two cores")
     runs = find("fig6").at("cpu")
     lines = Store().provenance(runs)
     assert len(lines) == len(runs)
