@@ -83,11 +83,16 @@ def full(head: torch.nn.AdaptiveLogSoftmaxWithLoss, features: Tensor) -> Tensor:
 def test_every_token_is_counted_once_with_its_full_softmax(
     root: Path, monkeypatch: pytest.MonkeyPatch, streams: int
 ) -> None:
-    """The LSTM against a loop over the words of one stream after the other."""
+    """The LSTM against a loop over the words of one stream after the other.
+
+    Each stream goes on where one of the training text's was left.
+    """
     task = build(root, "lstm")
     assert len(task.corpus.words) == WORDS
     torch.manual_seed(1)
     model = task.model().eval().double()
+    assert isinstance(model, Recurrent)
+    model.carried.normal_()
     monkeypatch.setattr(Tensor, "float", lambda self: self)  # let all be in float64
     monkeypatch.setattr(language_model, "EVALUATION_STREAMS", streams)
     monkeypatch.setattr(language_model, "SHORTEST", 1)
@@ -98,8 +103,8 @@ def test_every_token_is_counted_once_with_its_full_softmax(
             given = np.append(task.corpus.words.index("<eos>"), tokens[:-1])
             size = -(-len(tokens) // min(streams, len(tokens)))
             nats = 0.0
-            for first in range(0, len(tokens), size):
-                state = None
+            for stream, first in enumerate(range(0, len(tokens), size)):
+                state = model.carried[:, :, [stream % model.carried.shape[2]]]
                 for word, target in zip(
                     given[first : first + size], tokens[first : first + size], strict=True
                 ):
@@ -266,6 +271,21 @@ def test_two_unrolls_are_one_of_twice_the_length(root: Path) -> None:
     assert not model.carried.requires_grad
     halves[1].backward()  # through one unroll alone: the first one's graph is still whole
     halves[0].backward()
+
+
+def test_from_zeros_is_what_a_model_gives_that_remembers_nothing(root: Path) -> None:
+    task = build(root, "lstm")
+    model = task.model().eval()
+    assert isinstance(model, Recurrent)
+    values = []
+    with torch.inference_mode():
+        for remembered in (torch.zeros_like(model.carried), torch.randn_like(model.carried)):
+            model.carried.copy_(remembered)
+            values.append(task.evaluate(model))
+    first, second = values
+    assert first["test", "perplexity_from_zeros"] == first["test", "perplexity"]
+    assert second["test", "perplexity_from_zeros"] == first["test", "perplexity"]
+    assert second["test", "perplexity"] != first["test", "perplexity"]
 
 
 def test_evaluation_and_samples_leave_the_carried_state_alone(root: Path) -> None:

@@ -74,8 +74,8 @@ def tabulate(records: Records) -> pd.DataFrame:
 _NETWORK = (
     Deviation(
         "length",
-        "20, with the state set to zero at every file",
-        "each stream of a batch goes through the whole text",
+        "20, with the state set to zero at every file, held-out ones as well",
+        "each stream of a batch goes through the whole text, and held-out text on from there",
     ),
     Deviation(
         "network", "lstm, its first weights by rules of the authors' own", "torch's first weights"

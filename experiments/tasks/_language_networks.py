@@ -69,12 +69,18 @@ class Network(nn.Module):
         """The mean over tokens [time + 1, streams] of minus the log-probability of the next."""
         return -self.log_probabilities(batch[:-1], batch[1:], None)[0].mean()
 
+    def remembered(self, streams: int) -> State:
+        """The state in which so many streams of another text are begun."""
+        return None
+
 
 class Recurrent(Network):
     """An LSTM that reads `streams` texts side by side, and goes on in each where it was.
 
     The state is part of the model, so that a checkpoint has it. It is never reset: an epoch begins
-    with what is left of the last one.
+    with what is left of the last one, and so does every other text. To begin that with a state of
+    zeros, which training sees once, would read it by a network that was never trained: after
+    thousands of unrolls the cells of some units are far from zero and stay there.
     """
 
     def __init__(
@@ -101,6 +107,10 @@ class Recurrent(Network):
             state = self.carried.new_zeros(2, self.lstm.num_layers, tokens.shape[1], self.width)
         read, (hidden, cell) = self.lstm(self.dropout(self.embedding(tokens)), tuple(state))
         return self.dropout(read), torch.stack((hidden, cell)).float()
+
+    def remembered(self, streams: int) -> State:
+        """As told: those of the training text, again and again."""
+        return self.carried[:, :, torch.arange(streams) % self.carried.shape[2]]
 
     @property
     def width(self) -> int:

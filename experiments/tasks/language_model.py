@@ -110,32 +110,41 @@ class LanguageModel:
         return model.training_loss(batch)
 
     def evaluate(self, model: nn.Module) -> dict[tuple[str, str], float]:
-        """Nats a token and the perplexity, over every token of the held-out texts once."""
+        """Nats a token and the perplexity, over every token of the held-out texts once.
+
+        Of an LSTM also the perplexity of the test text that is begun with a state of zeros, as is
+        common: training has left that state behind at once and for good.
+        """
         assert isinstance(model, Network)
         values = {}
         for split, tokens in self.held_out.items():
-            values[split, "loss"] = nats = self._nats(model, tokens) / len(tokens)
-            values[split, "perplexity"] = math.exp(min(nats, 700.0))
+            values[split, "loss"] = nats = self._nats(model, tokens)
+            values[split, "perplexity"] = _perplexity(nats)
+        if self._remembers:
+            nats = self._nats(model, self.held_out["test"], from_zeros=True)
+            values["test", "perplexity_from_zeros"] = _perplexity(nats)
         return values
 
-    def _nats(self, model: Network, tokens: Tokens) -> float:
-        """Minus the log-probability of a text, each word given those before it.
+    def _nats(self, model: Network, tokens: Tokens, from_zeros: bool = False) -> float:
+        """Minus the mean log-probability of a text's words, each given those before it.
 
         The text is cut into streams that are read side by side, window by window. An LSTM is given
-        all of the stream before a word, a Transformer what is before it in the window, which is at
-        least one word. The first word of the text is given the end of a sentence.
+        all of the stream before a word, and what it remembers of the training text unless it begins
+        from zeros; a Transformer what is before it in the window, which is at least one word. The
+        first word of the text is given the end of a sentence.
         """
         streams = min(EVALUATION_STREAMS, -(-len(tokens) // SHORTEST))
         targets = self._in_streams(tokens, streams)
         inputs = self._in_streams(np.append(self._end, tokens[:-1]), streams)
         counted = self._in_streams(np.ones(len(tokens)), streams)
-        total, state = torch.zeros((), dtype=torch.float64, device=self.device), None
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        state = None if from_zeros else model.remembered(streams)
         with torch.autocast(self.device.type, enabled=False):
             for first in range(0, len(targets), self.length):
                 window = slice(first, first + self.length)
                 found, state = model.log_probabilities(inputs[window], targets[window], state)
                 total -= (found.double() * counted[window]).sum()
-        return float(total)
+        return float(total) / len(tokens)
 
     def _in_streams(self, values: np.ndarray, streams: int) -> Tensor:
         """A text [n], with zeros at its end, as [time, streams]."""
@@ -158,7 +167,7 @@ class LanguageModel:
         model.eval()
         generator = torch.Generator().manual_seed(self.run.seed)
         unknown = self.corpus.words.index(UNKNOWN)
-        drawn, state = [self._end], None
+        drawn, state = [self._end], model.remembered(1)
         for _ in range(words):
             given = drawn[-1:] if self._remembers else drawn[-self.length :]
             tokens = torch.tensor(given, device=self.device)[:, None]
@@ -167,6 +176,11 @@ class LanguageModel:
             chances[unknown] = 0
             drawn.append(int(torch.multinomial(chances, 1, generator=generator)))
         return " ".join(self.corpus.words[token] for token in drawn[1:])
+
+
+def _perplexity(nats: float) -> float:
+    """That of a mean number of nats a token; finite."""
+    return math.exp(min(nats, 700.0))
 
 
 def _check_settings(settings: dict[str, Any]) -> None:
