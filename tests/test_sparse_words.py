@@ -201,4 +201,4 @@ def test_the_rarest_words_of_the_table_are_those_of_the_curves(records: Records)
     found = study.progress(records)
     one = found[(found["optimizer"] == "AdaGrad") & (found["words"] == study.RAREST)]
     first = pd.Series(one.set_index("epoch")["value"])[1.0]
-    assert table.loc["AdaGrad", "rarest, epoch 1"] == f"{first:.0f}"
+    assert table.loc["AdaGrad", "rarest, epoch 1, %"] == f"{first:.0f}"
