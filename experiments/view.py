@@ -53,8 +53,8 @@ def artifact(name: str, scale: str | None = None) -> None:
     records = claims(name, scale)
     recorded = not records.runs.empty
     if found.draw is not None:
-        words = f"{name} is not run yet: {_command(found)}"
-        glue(f"{name}-figure", found.draw(records) if recorded else style.blank(words))
+        drawn = found.draw(records) if recorded else style.blank(_lacking(found, store))
+        glue(f"{name}-figure", drawn)
         glue(f"{name}-data", data(f"{name}-{scale}", records), display=False)
 
 
@@ -119,7 +119,7 @@ def table(name: str, scale: str | None = None) -> Markdown:
         raise ValueError(f"{name} has no table; use artifact({name!r}) for its figure")
     records = found.records(scale or best_scale(found, store), store)
     if records.runs.empty:
-        return Markdown(f"{name} is not run yet: `{_command(found)}`")
+        return Markdown(_lacking(found, store, "`"))
     return shown(found.tabulate(records).rename(columns=str).reset_index())
 
 
@@ -166,6 +166,11 @@ def _progress(found: Artifact, store: Store) -> str:
     return f"{len(store.recorded(runs))} of {len(runs)} runs"
 
 
+def _lacking(found: Artifact, store: Store, mark: str = "") -> str:
+    """What stands where an artifact has no whole comparison; its command between marks."""
+    return f"{found.id} has {_progress(found, store)} so far: {mark}{_command(found)}{mark}"
+
+
 def _command(found: Artifact) -> str:
     return f"python -m experiments run {found.id} --scale {_planned(found)}"
 
@@ -194,11 +199,13 @@ def samples(name: str, pick: Callable[[Records], Mapping[str, str]]) -> Markdown
     """
     found, store = find(name), Store()
     scale = best_scale(found, store)
+    records = found.records(scale, store)
+    if records.runs.empty:
+        return Markdown(_lacking(found, store, "`"))
     written = {line["run_id"]: line["sample"] for line in store.provenance(found.at(scale))}
-    if not written:
-        return Markdown(f"{name} is not run yet: `{_command(found)}`")
-    models = pick(found.whole(scale, store))
-    rows = [{"model": model, "text": _escaped(written[run])} for model, run in models.items()]
+    rows = [
+        {"model": model, "text": _escaped(written[run])} for model, run in pick(records).items()
+    ]
     return shown(pd.DataFrame(rows))
 
 

@@ -1,6 +1,7 @@
 """What the chapters are made of: every name that a page may ask for is glued, records or none."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def test_a_page_can_be_made_before_anything_is_run(
         assert isinstance(glued[f"{name}-figure"], Figure)
         (panel,) = glued[f"{name}-figure"].axes  # without, a notebook would show none of it
         (words,) = (text.get_text() for text in panel.texts)
-        assert words.startswith(f"{name} is not run yet: python -m experiments run {name} --scale ")
+        assert re.match(
+            rf"{name} has 0 of \d+ runs so far: python -m experiments run {name} ", words
+        )
         assert not words.endswith("smoke")
         assert glued[f"{name}-data"].data == "No data yet."
         links = re.findall(r"\[([^]]+)\]\(([^)]+)\)", recorded[f"{name}-data"].data)
@@ -128,7 +131,7 @@ def test_a_table_says_how_to_have_it(
 ) -> None:
     use(Store(tmp_path), monkeypatch)
     text = view.table(name).data
-    assert text.startswith(f"{name} is not run yet: `python -m experiments run {name} --scale ")
+    assert re.match(rf"{name} has 0 of \d+ runs so far: `python -m experiments run {name} --", text)
     use(smoke_store, monkeypatch)
     head, rule, *rows = view.table(name, "smoke").data.splitlines()
     assert rows
@@ -182,7 +185,12 @@ def test_what_the_language_models_wrote_is_shown_as_it_is(
     monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
 ) -> None:
     use(Store(tmp_path), monkeypatch)
-    assert view.samples("fig4", best_runs).data.startswith("fig4 is not run yet: `python -m")
+    lacking = view.samples("fig4", best_runs).data
+    assert lacking.startswith("fig4 has 0 of 24 runs so far: `")
+    in_part = Store(shutil.copytree(smoke_store.root, tmp_path / "in-part"))
+    in_part.forget(find("fig4").at("smoke")[:1])
+    use(in_part, monkeypatch)
+    assert view.samples("fig4", best_runs).data == lacking
     use(smoke_store, monkeypatch)
     head, _, *rows = view.samples("fig4", best_runs).data.splitlines()
     assert head == "| model | text |"
