@@ -189,29 +189,32 @@ class Artifact:
     def verdicts(self, store: Store) -> list[Verdict]:
         """One verdict a claim, at the most telling scale that has records; smoke never votes."""
         scales = [scale for scale in reversed(SCALES) if scale != "smoke" and scale in self.runs]
-        records = {scale: self.records(scale, store) for scale in scales}
+        records = {
+            scale: (self.records(scale, store), self.again(scale, store)) for scale in scales
+        }
         return [self._verdict(claim, records) for claim in self.claims]
 
-    def judged(self, claim: Claim, records: Records, scale: str) -> Verdict:
+    def again(self, scale: str, store: Store) -> Records:
+        """What is recorded of those of the runs that were made again."""
+        return Records(store.again.table(self.at(scale)), store.again.curves(self.at(scale)))
+
+    def judged(
+        self, claim: Claim, records: Records, scale: str, again: Records | None = None
+    ) -> Verdict:
         """The verdict on a claim by the records of a scale.
 
-        Where the claim holds, it must hold in every reading of the records too, see
-        `checks.readings`, or it is inconclusive.
+        Where the claim holds, it must hold in other readings of the records too, see
+        `experiments.checks`, or it is inconclusive.
         """
         verdict = judge(self.id, claim, records, scale)
         if verdict.status != "reproduced":
             return verdict
-        fails = [
-            name
-            for name, other in checks.readings(records)
-            if judge(self.id, claim, other, scale).status != "reproduced"
-        ]
-        if not fails:
-            return verdict
-        return replace(verdict, status="inconclusive", fails_with=tuple(dict.fromkeys(fails)))
+        return checks.stood(verdict, claim, self.at(scale), records, again)
 
-    def _verdict(self, claim: Claim, records: Mapping[str, Records]) -> Verdict:
-        judged = [self.judged(claim, records[scale], scale) for scale in records]
+    def _verdict(self, claim: Claim, records: Mapping[str, tuple[Records, Records]]) -> Verdict:
+        judged = [
+            self.judged(claim, first, scale, again) for scale, (first, again) in records.items()
+        ]
         judged = [verdict for verdict in judged if verdict.status != "not run"]
         exact = all(part.exact for part in claim.parts)
         enough = [verdict for verdict in judged if exact or verdict.n >= MIN_SEEDS]

@@ -1,33 +1,87 @@
 """What a favourable verdict is held against: the same records, read in another way.
 
-A claim that holds by the rule must also hold in every one of the `readings`, or it is inconclusive:
-they can take a "reproduced" away and never give one. The `pairings` only show how much rests on
-which seed of one arm is compared with which of another.
+A claim that holds by the rule must also hold in every one of the `readings`, and in at least half
+of the `pairings` that change its numbers, or it is inconclusive: they can take a "reproduced" away
+and never give one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 from collections.abc import Iterable, Iterator
 
+import pandas as pd
+
 from experiments.spec import Run
-from experiments.verdict import MIN_SEEDS, NO_SAY, Records
+from experiments.verdict import MIN_SEEDS, NO_SAY, Claim, Records, Verdict, judge
 
 ONE_LESS = "one seed less"
 BEST_EPOCH = "the best test epoch, as the authors count"
 OTHER_RATES = "learning rates chosen without one seed"
+AGAIN = "runs that were made again in the place of the first"
+PAIRED = "the seeds shuffled"
 CHOSEN_BY = ("validation_accuracy", "validation_loss")
 """What a learning rate is chosen by, in the mean over the seeds."""
 SHUFFLES = 10
+NAMES = (ONE_LESS, BEST_EPOCH, OTHER_RATES, AGAIN, PAIRED)
 
 
-def readings(records: Records) -> Iterator[tuple[str, Records]]:
+def stood(
+    verdict: Verdict,
+    claim: Claim,
+    runs: tuple[Run, ...],
+    records: Records,
+    again: Records | None = None,
+) -> Verdict:
+    """The verdict on a claim that holds by the rule, after all other readings of its records.
+
+    Parameters
+    ----------
+    verdict
+        By the rule alone.
+    claim
+        What it is on.
+    runs
+        The artifact's, at the scale of the records.
+    records
+        Whole comparisons.
+    again
+        What there is of the same runs, made again.
+    """
+    held: dict[str, list[bool]] = {}
+    for name, other in _others(runs, records, again):
+        if name == PAIRED and claim.of_pairs:
+            continue
+        found = judge(verdict.artifact, claim, other, verdict.scale)
+        if found.estimates != verdict.estimates:
+            held.setdefault(name, []).append(found.status == "reproduced")
+    enough = {name: len(of) / 2 if name == PAIRED else len(of) for name, of in held.items()}
+    fails = tuple(name for name, of in held.items() if sum(of) < enough[name])
+    return dataclasses.replace(
+        verdict,
+        status="inconclusive" if fails else verdict.status,
+        fails_with=fails,
+        readings={name: (sum(of), len(of)) for name, of in held.items()},
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _others(
+    runs: tuple[Run, ...], records: Records, again: Records | None
+) -> list[tuple[str, Records]]:
+    """All of them, once for all claims of an artifact."""
+    return [*readings(records, again), *((PAIRED, other) for other in pairings(runs, records))]
+
+
+def readings(records: Records, again: Records | None = None) -> Iterator[tuple[str, Records]]:
     """The records without each of the seeds, and by the authors' protocol; each with its name.
 
     There are as many without a seed as there are seeds, if what is left can still decide; one
     that takes classifiers at their best test epoch, in place of the last; and as many as there
     are seeds in which one has no say in the choice of a learning rate, and counts all the same.
+    Where some of the runs were made `again`, there is one that takes these in place of the first.
     """
     seeds = records.runs["seed"]
     if seeds.nunique() > MIN_SEEDS:
@@ -42,6 +96,15 @@ def readings(records: Records) -> Iterator[tuple[str, Records]]:
         for seed in seeds.unique():
             without = records.runs.assign(**{NO_SAY: seeds == seed})
             yield OTHER_RATES, Records(without, records.curves)
+    if again is not None and len(again.runs):
+        pairs = ((records.runs, again.runs), (records.curves, again.curves))
+        yield AGAIN, Records(*(_in_place(*pair) for pair in pairs))
+
+
+def _in_place(first: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
+    """A table with the rows of some runs in the place of those that it has of them."""
+    others = first[~first["run_id"].isin(again["run_id"])]
+    return pd.concat([others, again[again["run_id"].isin(first["run_id"])]], ignore_index=True)
 
 
 def pairings(runs: Iterable[Run], records: Records) -> Iterator[Records]:

@@ -5,7 +5,6 @@ All of it is read from the specs and from the provenance of the records; nothing
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,11 +16,8 @@ from experiments.artifact import Artifact, artifacts
 from experiments.campaign import hours_left
 from experiments.record import TABLES, Store, as_line
 from experiments.spec import SCALES, Run
-from experiments.verdict import judge
 
 CPU = "cpu"
-PAIRED = "the seeds shuffled"
-READINGS = (checks.ONE_LESS, checks.BEST_EPOCH, checks.OTHER_RATES, PAIRED)
 
 
 def deviations(artifact: Artifact, scale: str) -> pd.DataFrame:
@@ -112,28 +108,16 @@ def _scale(artifact: Artifact, scale: str, store: Store) -> dict[str, str]:
 
 
 def firmness(store: Store) -> pd.DataFrame:
-    """One row for each claim that holds by the rule: in how many other readings it holds, too.
-
-    A reading that changes none of the claim's numbers asks nothing of it, and is not counted.
-    """
+    """One row for each claim that holds by the rule: in how many other readings it holds, too."""
     rows = []
     for artifact in artifacts().values():
-        for claim, verdict in zip(artifact.claims, artifact.verdicts(store), strict=True):
-            if verdict.scale is None or not (verdict.status == "reproduced" or verdict.fails_with):
-                continue
-            records, runs = artifact.records(verdict.scale, store), artifact.at(verdict.scale)
-            held: dict[str, list[bool]] = {name: [] for name in READINGS}
-            paired = ((PAIRED, other) for other in checks.pairings(runs, records))
-            for name, other in itertools.chain(checks.readings(records), paired):
-                again = judge(artifact.id, claim, other, verdict.scale)
-                if again.estimates != verdict.estimates:
-                    held[name].append(again.status == "reproduced")
-            if any(held.values()):
-                cells = {
-                    name: f"{sum(of)} of {len(of)}" if of else "–" for name, of in held.items()
-                }
-                rows.append({"holds by the rule": f"**{artifact.id}** {claim.text}"} | cells)
-    return pd.DataFrame(rows, columns=["holds by the rule", *READINGS])
+        for verdict in artifact.verdicts(store):
+            if verdict.readings:
+                held = verdict.readings.items()
+                cells = dict.fromkeys(checks.NAMES, "–")
+                cells |= {name: f"{count} of {tried}" for name, (count, tried) in held}
+                rows.append({"holds by the rule": f"**{artifact.id}** {verdict.text}"} | cells)
+    return pd.DataFrame(rows, columns=["holds by the rule", *checks.NAMES])
 
 
 def made_on(lines: Iterable[Mapping[str, Any]]) -> Counter[str]:

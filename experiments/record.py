@@ -149,6 +149,11 @@ class Store:
         lines = (line for task in tasks for line in self.lines(task))
         return [line for line in lines if line["run_id"] in wanted]
 
+    @property
+    def again(self) -> Store:
+        """The records of runs that were made again, elsewhere, and stand beside the first."""
+        return Store(self.root / "again")
+
     def tasks(self) -> list[str]:
         """The tasks of which there are records."""
         return sorted(path.parent.name for path in self.root.glob("*/provenance.jsonl"))

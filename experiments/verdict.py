@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import pandas as pd
@@ -112,7 +112,8 @@ class Claim:
     """What the paper says, the number it gives, and what would have to be true of ours.
 
     A claim without parts belongs to an artifact that is not built yet: it is "not run". What is
-    `given` must hold for the parts to mean anything.
+    `given` must hold for the parts to mean anything. `of_pairs` says of a claim that it is about
+    the same run done in two ways, so that to compare two seeds would be to ask something else.
     """
 
     id: str
@@ -120,6 +121,7 @@ class Claim:
     paper_value: str
     parts: tuple[Part, ...] = ()
     given: tuple[Part, ...] = ()
+    of_pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,10 @@ class Estimate:
 class Verdict:
     """The judgement of one claim at one scale, and the artifact's runs that were at hand for it.
 
-    `fails_with` names the readings of the records in which a claim that holds by the rule does not,
-    and `lacks` is what it takes as given and does not hold, where there are seeds enough to say so:
+    `readings` has, of a claim that holds by the rule, in how many of the other readings of the
+    records it does too and how many there are, by their name; those that change none of its numbers
+    ask nothing of it, and are not counted. `fails_with` names those in which it does not, and
+    `lacks` is what it takes as given and does not hold, where there are seeds enough to say so:
     with either it is inconclusive.
     """
 
@@ -160,6 +164,7 @@ class Verdict:
     run_ids: tuple[str, ...]
     fails_with: tuple[str, ...] = ()
     lacks: tuple[Estimate, ...] = ()
+    readings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:

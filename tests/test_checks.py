@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,26 +17,37 @@ from experiments.record import Result, Store
 from experiments.spec import Optim, Run, grid
 from experiments.verdict import Claim, Part, Records, judge
 
-ARMS = (Optim("sgd", lr=0.1), Optim("radam", lr=0.1))
+RADAM = Optim("radam", lr=0.1)
+ARMS = (Optim("sgd", lr=0.1), RADAM)
 
 
 def planned(seeds: int) -> tuple[Run, ...]:
     return grid(Run(task="digits", optim=ARMS[0], epochs=2), seed=range(seeds), optim=ARMS)
 
 
-def recorded(runs: Sequence[Run], leads: Sequence[float], best: float = 0.0) -> Records:
-    """RAdam's lead by seed; `best` is what its first test epoch is higher than its last."""
+def recorded(
+    runs: Sequence[Run], leads: Sequence[float], best: float = 0.0, spread: float = 0.0
+) -> Records:
+    """RAdam's lead by seed; `best` is what its first test epoch is higher than its last.
+
+    By `spread` every arm is higher with a seed than with the one before.
+    """
     rows, curves = [], []
     for run in runs:
         assert run.optim is not None
         is_radam = run.optim.name == "radam"
-        value = 50.0 + 10 * run.seed + is_radam * leads[run.seed]
+        value = 50.0 + spread * run.seed + is_radam * leads[run.seed]
         row = {"run_id": run.id, **run.axes(), "status": "finished", "test_accuracy": value}
         rows.append(row)
         for step, there in ((1, value + is_radam * best), (2, value)):
             point = {"step": step, "split": "test", "metric": "accuracy", "value": there}
             curves.append({"run_id": run.id, **run.axes(), **point})
     return Records(pd.DataFrame(rows), pd.DataFrame(curves))
+
+
+def result(run: Run, accuracy: float) -> Result:
+    curves = [(float(step), "test", "accuracy", accuracy) for step in (1, 2)]
+    return Result(run, "finished", {"test_accuracy": accuracy}, curves)
 
 
 def lead(records: Records) -> pd.Series:
@@ -101,7 +114,7 @@ def test_a_run_that_diverged_has_no_say_where_its_seed_has_none() -> None:
 
 def test_shuffled_seeds_give_every_arm_the_values_that_it_has() -> None:
     runs = planned(3)
-    records = recorded(runs, [1, 2, 3])
+    records = recorded(runs, [1, 2, 3], spread=10.0)
     shuffled = list(checks.pairings(runs, records))
     assert len(shuffled) == checks.SHUFFLES
     for one in shuffled:
@@ -118,18 +131,21 @@ def test_shuffled_seeds_give_every_arm_the_values_that_it_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leads", "best", "fails_with"),
+    ("leads", "best", "spread", "fails_with"),
     [
-        ([1.0, 1.1, 0.9, 1.0], 0.0, ()),
-        ([0.9, 0.15, 0.6, 0.9], 0.0, (checks.ONE_LESS,)),
-        ([1.0, 1.1, 0.9, 1.0], -9.0, ()),  # an epoch that is worse than the last is not the best
+        ([1.0, 1.1, 0.9, 1.0], 0.0, 0.0, ()),
+        ([0.9, 0.15, 0.6, 0.9], 0.0, 0.0, (checks.ONE_LESS,)),
+        # an epoch that is worse than the last is not the best
+        ([1.0, 1.1, 0.9, 1.0], -9.0, 0.0, ()),
+        ([1.0, 1.1, 0.9, 1.0], 0.0, 0.1, ()),  # what the seeds share is small against the lead
+        ([1.0, 1.1, 0.9, 1.0], 0.0, 10.0, (checks.PAIRED,)),
     ],
 )
-def test_a_claim_that_holds_must_hold_in_every_reading(
-    leads: list[float], best: float, fails_with: tuple[str, ...]
+def test_a_claim_that_holds_must_hold_in_the_other_readings(
+    leads: list[float], best: float, spread: float, fails_with: tuple[str, ...]
 ) -> None:
     runs = planned(4)
-    records = recorded(runs, leads, best)
+    records = recorded(runs, leads, best, spread)
     assert judge("fig0", CLAIM, records, "cpu").status == "reproduced"
     verdict = artifact(runs).judged(CLAIM, records, "cpu")
     assert verdict.fails_with == fails_with
@@ -148,6 +164,34 @@ def test_what_does_not_hold_at_the_authors_epoch_is_inconclusive() -> None:
     assert (verdict.status, verdict.fails_with) == ("inconclusive", (checks.BEST_EPOCH,))
 
 
+def test_what_is_about_one_run_done_twice_is_asked_of_no_other_pairs() -> None:
+    runs = planned(4)
+    records = recorded(runs, [1.0, 1.1, 0.9, 1.0], spread=10.0)
+    twice = dataclasses.replace(CLAIM, of_pairs=True)
+    verdict = artifact(runs).judged(twice, records, "cpu")
+    assert (verdict.status, verdict.fails_with) == ("reproduced", ())
+    assert checks.PAIRED not in verdict.readings
+
+
+@pytest.mark.parametrize("there", [0.8, -0.8])
+def test_what_does_not_hold_with_runs_that_were_made_again_is_inconclusive(
+    tmp_path: Path, there: float
+) -> None:
+    """One of RAdam's runs was made elsewhere too, and led by that much there."""
+    runs = planned(3)
+    store = Store(tmp_path)
+    for run, value in zip(runs, recorded(runs, [1.0, 1.1, 0.9]).runs["test_accuracy"], strict=True):
+        store.add(result(run, value), "cpu")
+    (one,) = (run for run in runs if run.seed == 1 and run.optim == RADAM)
+    store.again.add(result(one, 50.0 + there), "cpu")
+    assert store.tasks() == [one.task]
+    (verdict,) = artifact(runs).verdicts(store)
+    holds = there > 0
+    assert verdict.fails_with == (() if holds else (checks.AGAIN,))
+    assert verdict.status == ("reproduced" if holds else "inconclusive")
+    assert verdict.readings[checks.AGAIN] == (int(holds), 1)
+
+
 def test_no_reading_makes_a_claim_hold() -> None:
     runs = planned(4)
     verdict = artifact(runs).judged(CLAIM, recorded(runs, [1, -1, 1, -1], best=50.0), "cpu")
@@ -159,15 +203,14 @@ def test_the_ledger_counts_the_readings(
 ) -> None:
     runs = planned(4)
     store = Store(tmp_path_factory.mktemp("results"))
-    for run in runs:
-        assert run.optim is not None
-        value = 50.0 + 10 * run.seed + (run.optim.name == "radam") * (1 + 0.1 * run.seed)
-        curves = [(float(step), "test", "accuracy", value) for step in (1, 2)]
-        store.add(Result(run, "finished", {"test_accuracy": value}, curves), "cpu")
+    records = recorded(runs, [1.0, 1.1, 1.2, 1.3], spread=10.0)
+    for run, value in zip(runs, records.runs["test_accuracy"], strict=True):
+        store.add(result(run, value), "cpu")
     monkeypatch.setattr(ledger, "artifacts", lambda: {"fig0": artifact(runs)})
     (row,) = ledger.firmness(store).to_dict("records")
     assert row["holds by the rule"] == "**fig0** it is better"
     assert row[checks.ONE_LESS] == "4 of 4"
     assert row[checks.BEST_EPOCH] == "–"  # it changes nothing here
-    held, _, tried = row[ledger.PAIRED].partition(" of ")
+    assert row[checks.AGAIN] == "–"  # none were made again
+    held, _, tried = row[checks.PAIRED].partition(" of ")
     assert 0 <= int(held) < int(tried) <= checks.SHUFFLES  # seeds far apart: shuffling blurs

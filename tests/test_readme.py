@@ -1,5 +1,6 @@
 """The README: short, and its verdicts those of the records."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,14 @@ def test_its_picture_and_links_are_there() -> None:
 
 def test_the_time_that_it_names_is_that_of_the_records() -> None:
     (said,) = (line for line in README.read_text().splitlines() if "run fig6 --scale cpu" in line)
-    assert said.endswith("80 to 150 minutes on two cores")
+    found = re.search(r"(\d+) to (\d+) minutes on two cores$", said)
+    assert found
+    low, high = map(int, found.groups())
     runs = find("fig6").at("cpu")
     lines = Store().provenance(runs)
     assert len(lines) == len(runs)
     core_minutes = sum(line["wall_seconds"] * line["threads"] for line in lines) / 60
-    assert 60 < core_minutes / 2 <= 150
+    assert low <= core_minutes / 2 <= high
 
 
 @pytest.mark.parametrize("text", ["nothing", report.BEGIN, f"{report.END}\n{report.BEGIN}"])

@@ -122,6 +122,7 @@ CLAIMS = (
                 below=1.0,
             ),
         ),
+        of_pairs=True,
     ),
     Claim(
         "fast-path.accuracy",
