@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -39,7 +40,7 @@ OURS = "none: ours goes past the paper"
 """What the paper has on an axis of a study that it has not."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Artifact:
     """A figure, table or theorem of the paper, or one of ours that goes past it.
 
@@ -188,6 +189,9 @@ class Artifact:
 
     def verdicts(self, store: Store) -> list[Verdict]:
         """One verdict a claim, at the most telling scale that has records; smoke never votes."""
+        return list(_verdicts(self, store.root, store.stamp()))
+
+    def _judged(self, store: Store) -> list[Verdict]:
         scales = [scale for scale in reversed(SCALES) if scale != "smoke" and scale in self.runs]
         records = {
             scale: (self.records(scale, store), self.again(scale, store)) for scale in scales
@@ -220,6 +224,12 @@ class Artifact:
         enough = [verdict for verdict in judged if exact or verdict.n >= MIN_SEEDS]
         none = judge(self.id, claim, Records(pd.DataFrame(), pd.DataFrame()), None)
         return next(iter([*enough, *judged, none]))
+
+
+@functools.lru_cache(maxsize=128)
+def _verdicts(artifact: Artifact, root: Path, stamp: tuple[object, ...]) -> list[Verdict]:
+    """Once while the records stay what they are: a page asks for the same verdicts many times."""
+    return artifact._judged(Store(root))
 
 
 VARIABLE = ("precision", "batch_size", "clip")

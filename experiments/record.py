@@ -154,6 +154,11 @@ class Store:
         """The records of runs that were made again, elsewhere, and stand beside the first."""
         return Store(self.root / "again")
 
+    def stamp(self) -> tuple[object, ...]:
+        """Another one whenever anything on record has changed, here or in what was made again."""
+        tables = (*self.root.glob("*/*.*"), *self.again.root.glob("*/*.*"))
+        return tuple((path, _stamp(path)) for path in sorted(tables))
+
     def tasks(self) -> list[str]:
         """The tasks of which there are records."""
         return sorted(path.parent.name for path in self.root.glob("*/provenance.jsonl"))

@@ -71,8 +71,11 @@ def diverged(runs: pd.DataFrame) -> pd.Series:
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs as they count: those that diverged have classified and learnt nothing."""
+    lost = diverged(runs)
+    if not lost.any():
+        return runs
     worst = {name: value for name, value in WORST.items() if name in runs}
-    return runs.assign(**{name: runs[name].mask(diverged(runs), worst[name]) for name in worst})
+    return runs.assign(**{name: runs[name].mask(lost, worst[name]) for name in worst})
 
 
 def difference(runs: pd.DataFrame, others: pd.DataFrame, metric: str) -> pd.Series:
