@@ -275,6 +275,16 @@ def test_shards_of_a_hub_that_has_other_files_by_now_are_not_mixed_in(
     assert counts.tolist() == text.load("lm1b", billion).counts.tolist()
 
 
+def test_what_is_begun_outlasts_that_less_of_the_text_is_taken(
+    broken_off: Path, shards: dict[str, list[Path]], billion: Path
+) -> None:
+    assert len(text.load("lm1b", broken_off, train_tokens=25).train) == 25
+    assert [path.name.partition("tokens-")[0] for path in kept(broken_off)] == [".", ""]
+    pd.DataFrame({"text": ["not to be read again"]}).to_parquet(shards["train"][0])
+    assert text.load("lm1b", broken_off).sha256 == text.load("lm1b", billion).sha256
+    assert [path.name.partition("tokens-")[0] for path in kept(broken_off)] == ["", ""]
+
+
 def _halved(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 8 * 4])
 
@@ -309,11 +319,15 @@ def test_a_kept_shard_that_is_damaged_is_made_anew(
 
 def test_what_a_killed_process_left_is_cleared_away(billion: Path) -> None:
     expected = text.load("lm1b", billion).sha256
-    left = billion / "lm1b" / ".tokens"
-    (left / "whole" / "train").mkdir(parents=True)
-    (left / "version").write_bytes(b"\xff")
-    assert text.load("lm1b", billion, train_tokens=60).sha256 == expected
-    assert not left.exists()
+    (whole,) = kept(billion)
+    left = whole.with_name(f".{whole.name}")
+    for there in (True, False):  # it was killed after the tokens were in their place, or before
+        (left / "whole" / "train").mkdir(parents=True)
+        (left / "version").write_bytes(b"\xff")
+        if not there:
+            shutil.rmtree(whole)
+        assert text.load("lm1b", billion).sha256 == expected
+        assert kept(billion) == [whole]
 
 
 def test_another_process_that_makes_the_tokens_is_waited_for(
