@@ -162,6 +162,16 @@ def test_a_run_that_is_forgotten_leaves_nothing(store: Store) -> None:
     assert set(store.curves(RUNS)["seed"]) == {0}
 
 
+def test_every_row_of_the_repository_is_of_a_run_on_record() -> None:
+    """Whoever reads the tables without the store takes all of them for results."""
+    store = Store()
+    for task in store.tasks():
+        recorded = {line["run_id"] for line in store.lines(task)}
+        for name in record.TABLES:
+            rows = pd.read_csv(store.root / task / f"{name}.csv", dtype=str)
+            assert set(rows["run_id"]) <= recorded, f"{task}/{name}.csv"
+
+
 # Cut off in between
 
 
