@@ -214,7 +214,8 @@ def shards(billion: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Pat
             pd.DataFrame({"text": file.read_text().splitlines()}).to_parquet(shard)
 
     def load(path: str, revision: str, split: str, streaming: bool) -> object:
-        assert {"path": path, "revision": revision} == one_billion.HUB
+        assert path == one_billion.HUB["path"]
+        assert revision in ("first", "second")
         assert streaming
         names = [str(shard) for shard in found[split]]
         return datasets.load_dataset("parquet", data_files=names, split="train", streaming=True)
@@ -232,6 +233,21 @@ def test_the_hub_gives_the_same_sentences_where_no_file_is(
     pd.read_parquet(last).iloc[:-1].to_parquet(last)
     with pytest.raises(DataError, match=r"has 12 sentences in its split 'train', and 11 were read"):
         text.load("lm1b", tmp_path / "newer")
+
+
+def test_the_hub_is_read_at_one_commit_even_if_it_goes_on_meanwhile(
+    shards: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, read = one_billion.hub.load, []
+
+    def noted(path: str, revision: str, **arguments: str | bool) -> object:
+        monkeypatch.setattr("experiments.data.hub.commit", lambda **_: "second")
+        read.append((arguments["split"], revision))
+        return load(path, revision, **arguments)
+
+    monkeypatch.setattr("experiments.data.hub.load", noted)
+    text.load("lm1b", tmp_path / "new")
+    assert read == [("test", "first"), ("train", "first")]
 
 
 @pytest.fixture
