@@ -368,6 +368,15 @@ def test_a_hub_out_of_reach_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
         text.load("lm1b", tmp_path)
 
 
+def test_a_hub_that_must_not_be_asked_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"variable HF_HUB_OFFLINE forbids it: unset it\.$"):
+        text.load("lm1b", tmp_path)
+    assert kept(tmp_path) == []
+
+
 @pytest.mark.parametrize("part", one_billion.LM1B)
 def test_a_part_of_the_archive_is_refused(billion: Path, part: str) -> None:
     text.load("lm1b", billion)
