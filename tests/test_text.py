@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import itertools
 import lzma
+import os
 import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -423,6 +424,15 @@ def test_other_files_are_other_tokens(billion: Path) -> None:
     path.write_text(path.read_text().replace("sentence", "word"))
     assert text.load("lm1b", billion).sha256 != before
     assert len(kept(billion)) == 2
+
+
+def test_a_copy_of_the_files_is_the_same_text(
+    billion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = text.load("lm1b", billion).sha256
+    os.utime(last_file(billion, "train"), (0, 0))
+    monkeypatch.setattr(tokens, "_write", lambda *_: pytest.fail("it was there"))
+    assert text.load("lm1b", billion).sha256 == before
 
 
 def test_a_file_that_cannot_be_read_leaves_no_half_corpus(billion: Path) -> None:

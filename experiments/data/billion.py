@@ -90,9 +90,12 @@ def source(folder: Path) -> Source:
 
 
 def key(folder: Path) -> str:
-    """Whence the sentences are, in brief: names, sizes and times of the files, or the hub."""
+    """Whence the sentences are, in brief: names and sizes of the files, or the hub.
+
+    Not their times, for a copy of the published files is the same text.
+    """
     files = [path for part in _archive(folder).values() for path in part]
-    there = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    there = [(path.name, path.stat().st_size) for path in files]
     return hashlib.sha256(json.dumps(there or HUB).encode()).hexdigest()[:8]
 
 
