@@ -27,7 +27,7 @@ from experiments.tasks._language_networks import (
 )
 
 EVALUATION_STREAMS, SHORTEST = 64, 1000
-"""A held-out text is read in so many streams at most, and none shorter than that."""
+"""In how many streams a held-out text is read at most, and with how many tokens each at least."""
 SAMPLE_WORDS = 60
 NEEDS = {"lstm": ("embedding",), "pre": ("heads",), "post": ("heads",)}
 """The networks, and the sizes that not all of them have."""
@@ -133,7 +133,7 @@ class LanguageModel:
         from zeros; a Transformer what is before it in the window, which is at least one word. The
         first word of the text is given the end of a sentence.
         """
-        streams = min(EVALUATION_STREAMS, -(-len(tokens) // SHORTEST))
+        streams = min(EVALUATION_STREAMS, max(1, len(tokens) // SHORTEST))
         targets = self._in_streams(tokens, streams)
         inputs = self._in_streams(np.append(self._end, tokens[:-1]), streams)
         counted = self._in_streams(np.ones(len(tokens)), streams)
