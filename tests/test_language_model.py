@@ -317,6 +317,22 @@ def test_evaluation_and_samples_leave_the_carried_state_alone(root: Path) -> Non
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
+def test_a_sample_goes_on_from_the_first_stream_of_the_training_text(root: Path) -> None:
+    task = build(root, "lstm")
+    torch.manual_seed(1)
+    model = task.model()
+    assert isinstance(model, Recurrent)
+    model.head.head.weight.data *= 100  # so that what is remembered decides over the next word
+
+    def sample(stream: int, value: float) -> str:
+        model.carried.zero_()
+        model.carried[:, :, stream] = value
+        return task.sample(model)
+
+    assert sample(0, 9.0) != sample(0, -9.0)
+    assert sample(1, 9.0) == sample(1, -9.0)
+
+
 # Runs
 
 

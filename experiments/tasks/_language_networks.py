@@ -109,7 +109,10 @@ class Recurrent(Network):
         return self.dropout(read), torch.stack((hidden, cell)).float()
 
     def remembered(self, streams: int) -> State:
-        """As told: those of the training text, again and again."""
+        """The carried states [2, layers, streams, width], stream i's of training stream i % batch.
+
+        So what a text's evaluation gives depends on the batch size, too.
+        """
         return self.carried[:, :, torch.arange(streams) % self.carried.shape[2]]
 
     @property
