@@ -48,9 +48,9 @@ def test_words_seen_three_times_or_fewer_are_unknown(folder: Path) -> None:
 
 
 def test_as_many_tokens_as_asked_for_and_the_vocabulary_of_these(folder: Path) -> None:
-    corpus = text.load("tiny", folder, train_tokens=9, held_out_tokens=2)
-    assert [len(split) for split in (corpus.train, corpus.validation, corpus.test)] == [9, 2, 2]
-    assert corpus.words == ("<unk>", "<eos>")  # of the first nine no word comes four times
+    corpus = text.load("tiny", folder, train_tokens=11, held_out_tokens=2)
+    assert [len(split) for split in (corpus.train, corpus.validation, corpus.test)] == [11, 2, 2]
+    assert corpus.words == ("<unk>", "the", "<eos>")  # of the first eleven one comes four times
     assert corpus.sha256 != text.load("tiny", folder).sha256
 
 
@@ -76,6 +76,10 @@ def test_a_text_may_be_packed(folder: Path) -> None:
         (b"", r"train\.txt is empty: put a text there"),
         (b"\n \n", r"train\.txt is empty: put a text there"),
         ("Grüße".encode("latin-1"), r"train\.txt is not UTF-8 .*: convert it"),
+        (
+            b"a a a\n<unk> <unk>\n<unk> <unk>\n\n\n",
+            r"^No word comes more than 3 times in the 12 tokens of the training text of 'tiny', so",
+        ),
     ],
 )
 def test_a_text_that_is_none_is_a_sentence(
@@ -99,6 +103,11 @@ def test_an_absent_text_says_which_files_go_where(tmp_path: Path, name: str, fil
         DataError, match=f"'{name}' is not in .*: put the files {files}, .*/{name},"
     ):
         text.load(name, tmp_path)
+
+
+def test_a_text_without_a_name_is_not_the_data_sets_folder(folder: Path) -> None:
+    with pytest.raises(DataError, match="name of a text is empty: give wikitext-2, lm1b,"):
+        text.load("", folder / "tiny")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_word(folder: Path) -> None:
