@@ -136,18 +136,18 @@ class LanguageModel:
         streams = min(EVALUATION_STREAMS, max(1, len(tokens) // SHORTEST))
         targets = self._in_streams(tokens, streams)
         inputs = self._in_streams(np.append(self._end, tokens[:-1]), streams)
-        counted = self._in_streams(np.ones(len(tokens)), streams)
+        mask = self._in_streams(np.ones(len(tokens), bool), streams)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         state = None if from_zeros else model.remembered(streams)
         with torch.autocast(self.device.type, enabled=False):
             for first in range(0, len(targets), self.length):
                 window = slice(first, first + self.length)
                 found, state = model.log_probabilities(inputs[window], targets[window], state)
-                total -= (found.double() * counted[window]).sum()
+                total -= (found.double() * mask[window]).sum()
         return float(total) / len(tokens)
 
     def _in_streams(self, values: np.ndarray, streams: int) -> Tensor:
-        """A text [n], with zeros at its end, as [time, streams]."""
+        """Tokens [n], or a mask of them, with zeros at the end, as [time, streams]."""
         padded = np.zeros((streams, -(-len(values) // streams)), np.int64)
         padded.flat[: len(values)] = values
         return torch.from_numpy(padded.T.copy()).to(self.device)
