@@ -118,14 +118,16 @@ class Store:
         write_atomically(folder / "provenance.jsonl", text)
 
     def forget(self, runs: Iterable[Run]) -> None:
-        """Take runs off the record; their rows are not read any more, and replaced in time."""
+        """Take runs off the record: first their provenance, then their rows."""
         wanted = {run.id: run.task for run in runs}
         for task in sorted(set(wanted.values())):
             with self.changing(task):
                 lines = [line for line in self.lines(task) if line["run_id"] not in wanted]
-                write_atomically(
-                    self.root / task / "provenance.jsonl", "".join(map(as_line, lines))
-                )
+                folder = self.root / task
+                write_atomically(folder / "provenance.jsonl", "".join(map(as_line, lines)))
+                for name, columns in TABLES.items():
+                    none = pd.DataFrame(columns=columns)
+                    _replace_rows(folder / f"{name}.csv", {*wanted}, none, columns)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

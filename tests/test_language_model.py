@@ -114,6 +114,22 @@ def test_every_token_is_counted_once_with_its_full_softmax(
             assert values[split, "perplexity"] == pytest.approx(math.exp(nats / len(tokens)))
 
 
+@pytest.mark.parametrize(
+    ("shortest", "streams"), [(71, [1, 1]), (70, [1, 1]), (36, [1, 1]), (35, [1, 2]), (25, [2, 2])]
+)
+def test_a_short_text_is_read_in_streams_that_are_long_enough(
+    root: Path, monkeypatch: pytest.MonkeyPatch, shortest: int, streams: list[int]
+) -> None:
+    task, found = build(root, "pre"), []
+    assert [len(tokens) for tokens in task.held_out.values()] == [50, 70]
+    monkeypatch.setattr(language_model, "SHORTEST", shortest)
+    model = task.model().eval()
+    monkeypatch.setattr(model, "remembered", found.append)
+    with torch.inference_mode():
+        task.evaluate(model)
+    assert found == streams
+
+
 @pytest.mark.parametrize("network", ["pre", "post"])
 def test_a_transformer_sees_what_is_before_a_token_in_its_window(root: Path, network: str) -> None:
     task = build(root, network)
@@ -299,6 +315,22 @@ def test_evaluation_and_samples_leave_the_carried_state_alone(root: Path) -> Non
     task.sample(model)
     assert torch.equal(model.carried, before)
     assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_a_sample_goes_on_from_the_first_stream_of_the_training_text(root: Path) -> None:
+    task = build(root, "lstm")
+    torch.manual_seed(1)
+    model = task.model()
+    assert isinstance(model, Recurrent)
+    model.head.head.weight.data *= 100  # so that what is remembered decides over the next word
+
+    def sample(stream: int, value: float) -> str:
+        model.carried.zero_()
+        model.carried[:, :, stream] = value
+        return task.sample(model)
+
+    assert sample(0, 9.0) != sample(0, -9.0)
+    assert sample(1, 9.0) == sample(1, -9.0)
 
 
 # Runs

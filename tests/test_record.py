@@ -147,6 +147,31 @@ def test_adding_leaves_the_text_of_other_runs_alone(store: Store) -> None:
     assert (row["points"], row["lr"], row["value"]) == ("50", "", "0.1")
 
 
+def test_a_run_that_is_forgotten_leaves_nothing(store: Store) -> None:
+    for run in RUNS[:2]:
+        store.add(result(run, loss=0.1 + run.seed), "cpu")
+    store.add(result(OTHER, ratio=2.0), "paper")
+    before = files(store.root)
+    store.add(result(RUNS[2]), "cpu")
+    store.forget([RUNS[2]])
+    assert store.recorded([*RUNS, OTHER]) == {RUNS[0].id, RUNS[1].id, OTHER.id}
+    assert files(store.root) == before
+    store.forget(RUNS)
+    assert store.recorded(RUNS) == set()
+    store.add(result(RUNS[0]), "cpu")
+    assert set(store.curves(RUNS)["seed"]) == {0}
+
+
+def test_every_row_of_the_repository_is_of_a_run_on_record() -> None:
+    """Whoever reads the tables without the store takes all of them for results."""
+    store = Store()
+    for task in store.tasks():
+        recorded = {line["run_id"] for line in store.lines(task)}
+        for name in record.TABLES:
+            rows = pd.read_csv(store.root / task / f"{name}.csv", dtype=str)
+            assert set(rows["run_id"]) <= recorded, f"{task}/{name}.csv"
+
+
 # Cut off in between
 
 
@@ -172,6 +197,25 @@ def test_rows_of_a_run_that_was_cut_off_are_not_read(
     store.add(result(RUNS[1], loss=8.0), "cpu")
     assert store.table(RUNS).set_index("seed")["loss"].to_dict() == {0: 0.1, 1: 8.0}
     assert len(store.curves(RUNS)) == 4
+
+
+@pytest.mark.parametrize("stage", ["curves.csv", "runs.csv"])
+def test_a_run_is_off_the_record_before_its_rows_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    for run in RUNS[:2]:
+        store.add(result(run), "cpu")
+
+    def cut_off(path: Path, text: str) -> None:
+        if path.name == stage:
+            raise KeyboardInterrupt
+        write_atomically(path, text)
+
+    monkeypatch.setattr(record, "write_atomically", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        store.forget(RUNS[1:])
+    assert set(store.table(RUNS)["seed"]) == {0}
+    assert set(store.curves(RUNS)["seed"]) == {0}
 
 
 @pytest.mark.parametrize(("name", "read"), [("runs", Store.table), ("curves", Store.curves)])

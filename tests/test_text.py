@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import itertools
 import lzma
+import os
 import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -47,9 +48,9 @@ def test_words_seen_three_times_or_fewer_are_unknown(folder: Path) -> None:
 
 
 def test_as_many_tokens_as_asked_for_and_the_vocabulary_of_these(folder: Path) -> None:
-    corpus = text.load("tiny", folder, train_tokens=9, held_out_tokens=2)
-    assert [len(split) for split in (corpus.train, corpus.validation, corpus.test)] == [9, 2, 2]
-    assert corpus.words == ("<unk>", "<eos>")  # of the first nine no word comes four times
+    corpus = text.load("tiny", folder, train_tokens=11, held_out_tokens=2)
+    assert [len(split) for split in (corpus.train, corpus.validation, corpus.test)] == [11, 2, 2]
+    assert corpus.words == ("<unk>", "the", "<eos>")  # of the first eleven one comes four times
     assert corpus.sha256 != text.load("tiny", folder).sha256
 
 
@@ -75,6 +76,10 @@ def test_a_text_may_be_packed(folder: Path) -> None:
         (b"", r"train\.txt is empty: put a text there"),
         (b"\n \n", r"train\.txt is empty: put a text there"),
         ("Grüße".encode("latin-1"), r"train\.txt is not UTF-8 .*: convert it"),
+        (
+            b"a a a\n<unk> <unk>\n<unk> <unk>\n\n\n",
+            r"^No word comes more than 3 times in the 12 tokens of the training text of 'tiny', so",
+        ),
     ],
 )
 def test_a_text_that_is_none_is_a_sentence(
@@ -98,6 +103,11 @@ def test_an_absent_text_says_which_files_go_where(tmp_path: Path, name: str, fil
         DataError, match=f"'{name}' is not in .*: put the files {files}, .*/{name},"
     ):
         text.load(name, tmp_path)
+
+
+def test_a_text_without_a_name_is_not_the_data_sets_folder(folder: Path) -> None:
+    with pytest.raises(DataError, match="name of a text is empty: give wikitext-2, lm1b,"):
+        text.load("", folder / "tiny")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_word(folder: Path) -> None:
@@ -214,7 +224,8 @@ def shards(billion: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Pat
             pd.DataFrame({"text": file.read_text().splitlines()}).to_parquet(shard)
 
     def load(path: str, revision: str, split: str, streaming: bool) -> object:
-        assert {"path": path, "revision": revision} == one_billion.HUB
+        assert path == one_billion.HUB["path"]
+        assert revision in ("first", "second")
         assert streaming
         names = [str(shard) for shard in found[split]]
         return datasets.load_dataset("parquet", data_files=names, split="train", streaming=True)
@@ -232,6 +243,21 @@ def test_the_hub_gives_the_same_sentences_where_no_file_is(
     pd.read_parquet(last).iloc[:-1].to_parquet(last)
     with pytest.raises(DataError, match=r"has 12 sentences in its split 'train', and 11 were read"):
         text.load("lm1b", tmp_path / "newer")
+
+
+def test_the_hub_is_read_at_one_commit_even_if_it_goes_on_meanwhile(
+    shards: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, read = one_billion.hub.load, []
+
+    def noted(path: str, revision: str, **arguments: str | bool) -> object:
+        monkeypatch.setattr("experiments.data.hub.commit", lambda **_: "second")
+        read.append((arguments["split"], revision))
+        return load(path, revision, **arguments)
+
+    monkeypatch.setattr("experiments.data.hub.load", noted)
+    text.load("lm1b", tmp_path / "new")
+    assert read == [("test", "first"), ("train", "first")]
 
 
 @pytest.fixture
@@ -275,6 +301,16 @@ def test_shards_of_a_hub_that_has_other_files_by_now_are_not_mixed_in(
     assert counts.tolist() == text.load("lm1b", billion).counts.tolist()
 
 
+def test_what_is_begun_outlasts_that_less_of_the_text_is_taken(
+    broken_off: Path, shards: dict[str, list[Path]], billion: Path
+) -> None:
+    assert len(text.load("lm1b", broken_off, train_tokens=25).train) == 25
+    assert [path.name.partition("tokens-")[0] for path in kept(broken_off)] == [".", ""]
+    pd.DataFrame({"text": ["not to be read again"]}).to_parquet(shards["train"][0])
+    assert text.load("lm1b", broken_off).sha256 == text.load("lm1b", billion).sha256
+    assert [path.name.partition("tokens-")[0] for path in kept(broken_off)] == ["", ""]
+
+
 def _halved(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 8 * 4])
 
@@ -309,11 +345,15 @@ def test_a_kept_shard_that_is_damaged_is_made_anew(
 
 def test_what_a_killed_process_left_is_cleared_away(billion: Path) -> None:
     expected = text.load("lm1b", billion).sha256
-    left = billion / "lm1b" / ".tokens"
-    (left / "whole" / "train").mkdir(parents=True)
-    (left / "version").write_bytes(b"\xff")
-    assert text.load("lm1b", billion, train_tokens=60).sha256 == expected
-    assert not left.exists()
+    (whole,) = kept(billion)
+    left = whole.with_name(f".{whole.name}")
+    for there in (True, False):  # it was killed after the tokens were in their place, or before
+        (left / "whole" / "train").mkdir(parents=True)
+        (left / "version").write_bytes(b"\xff")
+        if not there:
+            shutil.rmtree(whole)
+        assert text.load("lm1b", billion).sha256 == expected
+        assert kept(billion) == [whole]
 
 
 def test_another_process_that_makes_the_tokens_is_waited_for(
@@ -336,6 +376,15 @@ def test_a_hub_out_of_reach_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("experiments.data.hub.commit", commit)
     with pytest.raises(DataError, match=r"the Hugging Face hub \(ConnectionError: no route\): run"):
         text.load("lm1b", tmp_path)
+
+
+def test_a_hub_that_must_not_be_asked_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"variable HF_HUB_OFFLINE forbids it: unset it\.$"):
+        text.load("lm1b", tmp_path)
+    assert kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("part", one_billion.LM1B)
@@ -384,6 +433,15 @@ def test_other_files_are_other_tokens(billion: Path) -> None:
     path.write_text(path.read_text().replace("sentence", "word"))
     assert text.load("lm1b", billion).sha256 != before
     assert len(kept(billion)) == 2
+
+
+def test_a_copy_of_the_files_is_the_same_text(
+    billion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = text.load("lm1b", billion).sha256
+    os.utime(last_file(billion, "train"), (0, 0))
+    monkeypatch.setattr(tokens, "_write", lambda *_: pytest.fail("it was there"))
+    assert text.load("lm1b", billion).sha256 == before
 
 
 def test_a_file_that_cannot_be_read_leaves_no_half_corpus(billion: Path) -> None:

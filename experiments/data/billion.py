@@ -44,7 +44,7 @@ HUB = {"path": "billion-word-benchmark/lm1b", "revision": "refs/convert/parquet"
 """Where the hub has the same sentences.
 
 No commit is pinned, for the hub makes the files of this revision itself, and anew when it likes:
-files of two commits are not mixed, and the number of sentences is held against the published one.
+all are read at the commit that it is at, and their sentences counted against the published number.
 """
 NAME = "One Billion Word"
 
@@ -59,10 +59,10 @@ def source(folder: Path) -> Source:
     DataError
         If the folder has a part of the archive.
     """
-    files = _archive(folder)
+    files, commit = _archive(folder), functools.cache(_commit)
 
     def shards_of(part: str) -> Sequence[Iterable[str]]:
-        return [_unpacked(path) for path in files[part]] if files else _streamed(part)
+        return [_unpacked(path) for path in files[part]] if files else _streamed(part, commit())
 
     @functools.cache
     def held_out() -> list[str]:
@@ -82,7 +82,7 @@ def source(folder: Path) -> Source:
             split: len(range(first, LM1B[part].sentences, step))
             for split, (part, first, step) in TAKEN.items()
         },
-        version=str if files else _commit,  # of files the folder's name tells
+        version=str if files else commit,  # of files the folder's name tells
         remedy="they are not the published files; get them anew"
         if files
         else "the hub has other files now; put the benchmark's archive into the folder lm1b",
@@ -90,9 +90,12 @@ def source(folder: Path) -> Source:
 
 
 def key(folder: Path) -> str:
-    """Whence the sentences are, in brief: names, sizes and times of the files, or the hub."""
+    """Whence the sentences are, in brief: names and sizes of the files, or the hub.
+
+    Not their times, for a copy of the published files is the same text.
+    """
     files = [path for part in _archive(folder).values() for path in part]
-    there = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    there = [(path.name, path.stat().st_size) for path in files]
     return hashlib.sha256(json.dumps(there or HUB).encode()).hexdigest()[:8]
 
 
@@ -122,7 +125,7 @@ def _unpacked(path: Path) -> Iterator[str]:
         ) from error
 
 
-def _streamed(part: str) -> list[Iterator[str]]:
+def _streamed(part: str, commit: str) -> list[Iterator[str]]:
     """The sentences of each of the hub's files; `datasets` itself outlasts a connection's gaps."""
 
     def sentences(shard: Iterable[dict[str, str]]) -> Iterator[str]:
@@ -133,7 +136,7 @@ def _streamed(part: str) -> list[Iterator[str]]:
                 yield row["text"]
 
     with _from_the_hub():
-        stream = hub.load(**HUB, split=part, streaming=True)
+        stream = hub.load(HUB["path"], commit, split=part, streaming=True)
         count = stream.num_shards
         return [sentences(stream.shard(count, number)) for number in range(count)]
 

@@ -12,7 +12,8 @@ from experiments.data._images import DataError
 def load(path: str, revision: str | None = None, **arguments: Any) -> Any:
     """`datasets.load_dataset`, which would try for half a minute to reach a hub that it cannot.
 
-    Where the variable HF_HUB_OFFLINE is set nobody is asked, and `datasets` looks into its cache.
+    Where the variable HF_HUB_OFFLINE is set nobody is asked, and `datasets` looks into its cache,
+    in which nothing is that was streamed.
 
     Parameters
     ----------
@@ -41,11 +42,18 @@ def commit(path: str, revision: str | None = None) -> str:
 
     Raises
     ------
-    DataError, OSError
-        As `load`.
+    DataError
+        If the package `huggingface_hub` is not installed, or HF_HUB_OFFLINE is set.
+    OSError
+        If the hub cannot be reached, or has no such data set.
     """
     with _packages():
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
+    if constants.HF_HUB_OFFLINE:
+        raise DataError(
+            f"The Hugging Face hub is to be asked for {path}, and the variable HF_HUB_OFFLINE "
+            "forbids it: unset it."
+        )
     try:
         found = HfApi().dataset_info(path, revision=revision)
     except Exception as error:  # its client's errors have no class in common

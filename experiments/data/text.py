@@ -16,7 +16,7 @@ from pathlib import Path
 
 from experiments.data import billion
 from experiments.data._images import DataError
-from experiments.data.tokens import SPLITS, Corpus, Lines, in_memory, on_disk
+from experiments.data.tokens import END, RARE, SPLITS, UNKNOWN, Corpus, Lines, in_memory, on_disk
 
 ALL = 0
 
@@ -46,9 +46,13 @@ def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = 
     Raises
     ------
     DataError
-        If the text is absent, damaged, there only in part, empty, not in UTF-8, or shorter than
-        what is to be taken.
+        If the text is absent, damaged, there only in part, empty, not in UTF-8, shorter than what
+        is to be taken, or so short that no word of it is known.
     """
+    if not name:
+        raise DataError(
+            f"The name of a text is empty: give {', '.join(TEXTS)}, or a folder of the data sets."
+        )
     root = Path(root).expanduser()
     limits = dict.fromkeys(SPLITS, held_out_tokens or sys.maxsize)
     limits["train"] = train_tokens or sys.maxsize
@@ -64,6 +68,11 @@ def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = 
                 f"{limit:,} tokens are asked of the {split} text of {name!r}, which has {there:,}; "
                 "ask for fewer, or for 0, which takes all."
             )
+    if {*corpus.words} == {UNKNOWN, END}:
+        raise DataError(
+            f"No word comes more than {RARE} times in the {len(corpus.train):,} tokens of the "
+            f"training text of {name!r}, so that none is known: take a longer text, or more of it."
+        )
     return corpus
 
 

@@ -136,29 +136,29 @@ def _corpus(known: dict[str, int], tokens: dict[str, Tokens]) -> Corpus:
 def on_disk(source: Source, limits: Limits, folder: Path) -> Corpus:
     """The corpus in files, which are made once: the text goes by once, and is never in memory.
 
-    Every shard that has gone by is kept until all have: who is interrupted goes on with the next,
-    unless the text is another one by then.
+    Every shard that has gone by is kept until all have, in a folder of the same name with a dot
+    before it: who is interrupted goes on with the next, unless the text is another one by then.
 
     Raises
     ------
     DataError
         If the text cannot be had or is not whole, or its tokens cannot be stored or are damaged.
     """
+    begun = folder.with_name(f".{folder.name}")
     if not folder.exists():
-        begun = folder.with_name(".tokens")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _alone(folder.with_name(".lock"), source.name):
                 if not folder.exists():  # else another process has made it meanwhile
-                    _begin(begun, f"{folder.name} {source.version()}")
+                    _begin(begun, source.version())
                     _write(source, limits, begun)
                     os.replace(begun / WHOLE, folder)
-                shutil.rmtree(begun, ignore_errors=True)
         except OSError as error:
             raise DataError(
                 f"The tokens cannot be stored in {folder} ({error.strerror or error}): name a "
                 "folder with --data-dir that you can write to and that has 7 GB free."
             ) from error
+    shutil.rmtree(begun, ignore_errors=True)
     return _read(folder)
 
 

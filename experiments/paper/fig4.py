@@ -75,7 +75,8 @@ _NETWORK = (
     Deviation(
         "length",
         "20, with the state set to zero at every file, held-out ones as well",
-        "each stream of a batch goes through the whole text, and held-out text on from there",
+        "training carries its state through the text and never resets it; a held-out text begun "
+        "with zeros would be read in a state that training has left for good",
     ),
     Deviation(
         "network", "lstm, its first weights by rules of the authors' own", "torch's first weights"

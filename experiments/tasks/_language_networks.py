@@ -15,7 +15,10 @@ from torch import Tensor, nn
 SHRINKAGE = 4
 """Each cluster of rarer words has so many times fewer features than the one before."""
 AT_ONCE = 50_000
-"""Words whose probabilities a GPU rather computes all than be told which are asked for."""
+"""The largest vocabulary for which a GPU computes every word's probability.
+
+To pick out each cluster's targets first is less arithmetic, but the CPU waits for their number.
+"""
 
 State = Tensor | None
 """What a network keeps of the words that it has read; None if nothing."""
@@ -102,14 +105,17 @@ class Recurrent(Network):
         self.register_buffer("carried", torch.zeros(2, layers, streams, width))
 
     def forward(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """As told; the state holds hidden and cell states [2, layers, streams, width]."""
+        """As `Network.forward`; the state is hidden and cell states [2, layers, streams, width]."""
         if state is None:
             state = self.carried.new_zeros(2, self.lstm.num_layers, tokens.shape[1], self.width)
         read, (hidden, cell) = self.lstm(self.dropout(self.embedding(tokens)), tuple(state))
         return self.dropout(read), torch.stack((hidden, cell)).float()
 
     def remembered(self, streams: int) -> State:
-        """As told: those of the training text, again and again."""
+        """The carried states: stream i begins with that of training stream i modulo batch size.
+
+        What an evaluation gives thus depends on the batch size.
+        """
         return self.carried[:, :, torch.arange(streams) % self.carried.shape[2]]
 
     @property
@@ -118,7 +124,7 @@ class Recurrent(Network):
         return int(self.lstm.hidden_size)
 
     def training_loss(self, batch: Tensor) -> Tensor:
-        """As told, with the state that the last batch has left."""
+        """As `Network.training_loss`, begun with the state that the last batch has left."""
         found, state = self.log_probabilities(batch[:-1], batch[1:], self.carried.clone())
         assert state is not None
         self.carried.copy_(state.detach())
@@ -154,6 +160,6 @@ class Transformer(Network):
         self.body = body(config(vocab_size=words, **sizes, **rates, **none))
 
     def forward(self, tokens: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """As told; the tokens are at most as many as the window is long."""
+        """As `Network.forward`; the tokens are at most as many as the window is long."""
         features: Tensor = self.body(input_ids=tokens.T).last_hidden_state
         return features.transpose(0, 1), None

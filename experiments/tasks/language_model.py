@@ -27,7 +27,7 @@ from experiments.tasks._language_networks import (
 )
 
 EVALUATION_STREAMS, SHORTEST = 64, 1000
-"""A held-out text is read in so many streams at most, and none shorter than that."""
+"""In how many streams a held-out text is read at most, and with how many tokens each at least."""
 SAMPLE_WORDS = 60
 NEEDS = {"lstm": ("embedding",), "pre": ("heads",), "post": ("heads",)}
 """The networks, and the sizes that not all of them have."""
@@ -133,21 +133,21 @@ class LanguageModel:
         from zeros; a Transformer what is before it in the window, which is at least one word. The
         first word of the text is given the end of a sentence.
         """
-        streams = min(EVALUATION_STREAMS, -(-len(tokens) // SHORTEST))
+        streams = min(EVALUATION_STREAMS, max(1, len(tokens) // SHORTEST))
         targets = self._in_streams(tokens, streams)
         inputs = self._in_streams(np.append(self._end, tokens[:-1]), streams)
-        counted = self._in_streams(np.ones(len(tokens)), streams)
+        mask = self._in_streams(np.ones(len(tokens), bool), streams)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         state = None if from_zeros else model.remembered(streams)
         with torch.autocast(self.device.type, enabled=False):
             for first in range(0, len(targets), self.length):
                 window = slice(first, first + self.length)
                 found, state = model.log_probabilities(inputs[window], targets[window], state)
-                total -= (found.double() * counted[window]).sum()
+                total -= (found.double() * mask[window]).sum()
         return float(total) / len(tokens)
 
     def _in_streams(self, values: np.ndarray, streams: int) -> Tensor:
-        """A text [n], with zeros at its end, as [time, streams]."""
+        """Tokens [n], or a mask of them, with zeros at the end, as [time, streams]."""
         padded = np.zeros((streams, -(-len(values) // streams)), np.int64)
         padded.flat[: len(values)] = values
         return torch.from_numpy(padded.T.copy()).to(self.device)
