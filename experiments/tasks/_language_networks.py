@@ -82,8 +82,7 @@ class Recurrent(Network):
 
     The state is part of the model, so that a checkpoint has it. It is never reset: an epoch begins
     with what is left of the last one, and so does every other text. To begin that with a state of
-    zeros, which training sees once, would read it by a network that was never trained: after
-    thousands of unrolls the cells of some units are far from zero and stay there.
+    zeros would read it in a state that training had once, before its first update.
     """
 
     def __init__(
