@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from experiments import campaign, report, yours
+from experiments import campaign, ledger, report, yours
 from experiments.artifact import Artifact, artifacts, best_scale, check_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.hold import hold
@@ -233,7 +233,9 @@ def status(arguments: argparse.Namespace) -> None:
     if not store.root.is_dir():
         print(f"there is no folder {store.root} yet, and so no record", file=sys.stderr)
     if arguments.estimate:
-        _estimate(chosen, arguments.scale, store, arguments.json)
+        scale = arguments.scale
+        studies = {name: one.runs[scale] for name, one in chosen.items() if scale in one.runs}
+        _estimate(studies, store, scale, arguments.json)
         return
     state = {name: counts(artifact, store) for name, artifact in chosen.items()}
     if arguments.json:
@@ -246,51 +248,72 @@ def status(arguments: argparse.Namespace) -> None:
     print(report.plain(pd.DataFrame(rows)))
 
 
-def _estimate(chosen: Mapping[str, Artifact], scale: str, store: Store, as_json: bool) -> None:
-    """How many runs are outstanding at a scale, and for how many hours, artifact by artifact."""
-    studies = {
-        name: artifact.runs[scale] for name, artifact in chosen.items() if scale in artifact.runs
-    }
-    studies["all"] = tuple(
-        campaign.in_order(list(studies.values()))
-    )  # what they share is done once
+def _estimate(
+    studies: Mapping[str, tuple[Run, ...]], store: Store, scale: str, as_json: bool
+) -> None:
+    """How many runs are outstanding at a scale, and for how long, artifact by artifact."""
+    studies = _with_all(studies)
     hours = {name: campaign.hours_left(runs, store) for name, runs in studies.items()}
-    left = {name: len(runs) - len(store.recorded(runs)) for name, runs in studies.items()}
     if as_json:
-        print(
-            json.dumps(
-                {name: {"left": left[name], "hours": hours[name]} for name in studies}, indent=2
-            )
-        )
-        return
-    rows = [
-        {"artifact": name, "runs left": left[name]}
-        | {
-            f"hours on {device}": _hours(left[name], hours[name].get(device))
-            for device in hours["all"]
+        found = {
+            name: {
+                "left": len(campaign.outstanding(runs, store)),
+                "taken": ledger.cost(ledger.settled(runs, store)),
+                "hours": {
+                    device: {**vars(left), "unknown": len(left.unknown)}
+                    for device, left in hours[name].items()
+                },
+            }
+            for name, runs in studies.items()
         }
-        for name in studies
-    ]
-    print(report.plain(pd.DataFrame(rows)))
-    if left["all"] and None in (hours["all"] or {"": None}).values():
+        print(json.dumps(found, indent=2))
+        return
+    print(_times(studies, hours, list(hours["all"]), store))
+    outstanding = campaign.outstanding(studies["all"], store)
+    unknown = [left.unknown for left in hours["all"].values()] or [tuple(outstanding)]
+    if any(run.optim for runs in unknown for run in runs):
         print(
             "What is not known is measured, by some updates of every kind of run, with "
             f"`python -m experiments rehearse --scale {scale} --device DEVICE`."
         )
 
 
-def _hours(left: int, hours: float | None) -> str:
-    if not left:
-        return "0"
-    return "not known" if hours is None else f"{hours:.2g}"
+def _with_all(studies: Mapping[str, tuple[Run, ...]]) -> dict[str, tuple[Run, ...]]:
+    """Some studies, and what they are together: what they share is done once."""
+    return {**studies, "all": tuple(campaign.in_order(list(studies.values())))}
+
+
+def _times(
+    studies: Mapping[str, tuple[Run, ...]],
+    hours: Mapping[str, Mapping[str, campaign.Left]],
+    devices: Sequence[str],
+    store: Store,
+) -> str:
+    """What the recorded runs of each study took, and what the others will on some devices."""
+    rows = []
+    for name, runs in studies.items():
+        outstanding = tuple(campaign.outstanding(runs, store))
+        taken = ledger.time(ledger.settled(runs, store)) or "-"
+        row = {"artifact": name, "runs left": str(len(outstanding)), "time taken": taken}
+        for device in devices:
+            left = hours[name].get(device, campaign.Left(unknown=outstanding))
+            row[f"left on {device}"] = ledger.left(left) if outstanding else "none"
+        rows.append(row)
+    table = report.plain(pd.DataFrame(rows))
+    if any(hours["all"][device].rehearsed for device in devices if device in hours["all"]):
+        table += (
+            "\nWhat is rehearsed is the time of the updates alone, at the pace that `rehearse` "
+            "found; the rest is that of like runs on record."
+        )
+    return table
 
 
 def rehearse(arguments: argparse.Namespace) -> None:
     """Some updates of every kind of run: what cannot run here, and how long the rest takes."""
     from experiments import rehearsal
-    from experiments.machine import find_device
+    from experiments.machine import describe, find_device
 
-    find_device(arguments.device)
+    where = find_device(arguments.device)
     chosen = _those_named(arguments)
     studies = {
         name: artifact.at(arguments.scale)
@@ -298,24 +321,23 @@ def rehearse(arguments: argparse.Namespace) -> None:
         if arguments.artifact or arguments.scale in artifact.runs
     }
     _check_others(chosen.values())
-    planned = list(dict.fromkeys(run for runs in studies.values() for run in runs))
+    store, studies = Store(arguments.results), _with_all(studies)
+    with store.writing():
+        outstanding = campaign.outstanding(studies["all"], store)
 
     def tell(one: rehearsal.Rehearsed) -> None:
         said = one.failure or "too short to be timed"
         if one.seconds is not None:
             said = f"{1e3 * one.seconds:.3g} ms an update, {one.updates:,} updates, "
-            said += f"{_hours(1, one.hours)} hours"
+            said += f"{one.hours:.2g} hours"
         print(f"{one.run}, {one.run.precision}: {said}", flush=True)
+        rehearsal.keep(one, store, arguments.device, arguments.compile)
 
     found = rehearsal.rehearse(
-        planned, arguments.device, arguments.data_dir, arguments.compile, tell=tell
+        outstanding, arguments.device, arguments.data_dir, arguments.compile, tell=tell
     )
-    hours = rehearsal.hours(studies | {"all": planned}, found)
-    rows = [
-        {"artifact": name, "runs": len(runs), "hours": _hours(len(runs), hours[name])}
-        for name, runs in (studies | {"all": planned}).items()
-    ]
-    print("\n" + report.plain(pd.DataFrame(rows)))
+    hours = {name: campaign.hours_left(runs, store) for name, runs in studies.items()}
+    print("\n" + _times(studies, hours, [describe(where)], store))
     failed = len({one.run for one in found.values() if one.failure})
     if failed:
         raise UserError(f"{failed} kinds of runs cannot be done here; what is above says why")
@@ -463,7 +485,7 @@ def parser() -> argparse.ArgumentParser:
     option(sub, "set", "optimizer", "device", "results", "data")
     sub = command("status", status)
     sub.add_argument("artifact", nargs="*", help=f"{listed} (default: all)")
-    words = "hours left, from the runs that are recorded of each kind of device"
+    words = "time left, from the recorded runs of each kind of device, or from its rehearsals"
     sub.add_argument("--estimate", action="store_true", help=words)
     sub.add_argument("--scale", default="paper", help="of the estimate (default: paper)")
     option(sub, "set", "optimizer", "json", "results")
@@ -472,7 +494,7 @@ def parser() -> argparse.ArgumentParser:
     words = f"one of {', '.join(SCALES)} (default: paper)"
     sub.add_argument("--scale", default="paper", help=words)
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
-    option(sub, "set", "optimizer", "device", "data")
+    option(sub, "set", "optimizer", "device", "results", "data")
     sub = command("merge", merge)
     words = "a results folder, as --results names it elsewhere"
     sub.add_argument("folder", nargs="+", type=Path, metavar="DIR", help=words)
