@@ -46,6 +46,24 @@ def in_order(studies: Sequence[Sequence[Run]]) -> list[Run]:
     return list(dict.fromkeys(run for _, run in sorted(found, key=lambda one: one[0])))
 
 
+def seeds(text: str) -> list[range]:
+    """Seeds such as ``0``, ``0-2`` or ``0,2``.
+
+    Raises
+    ------
+    UserError
+        If they are none.
+    """
+    found = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        numbers = [first, last] if dash else [first]
+        if not all(number.isdecimal() for number in numbers) or int(numbers[-1]) < int(first):
+            raise UserError(f"--seeds {text} names no seeds; give some such as 0, 0-2 or 0,2")
+        found.append(range(int(first), int(numbers[-1]) + 1))
+    return found
+
+
 def seconds(text: str) -> float:
     """A time such as ``90s``, ``9m`` or ``1h30m``.
 

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from experiments import timings
-from experiments.campaign import Budget, Durations, Left, hours_left, in_order, likenesses, seconds
+from experiments.campaign import (
+    Budget,
+    Durations,
+    Left,
+    hours_left,
+    in_order,
+    likenesses,
+    seconds,
+    seeds,
+)
 from experiments.errors import UserError
 from experiments.record import THEN, Result, Store
 from experiments.spec import Optim, Run, Schedule, grid, options
@@ -46,6 +55,19 @@ def test_a_task_is_a_comparison_of_its_own() -> None:
 )
 def test_a_time_has_units(text: str, expected: float) -> None:
     assert seconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0", [0]), ("0-2", [0, 1, 2]), ("0,2", [0, 2]), ("3,0-1", [3, 0, 1])]
+)
+def test_seeds_are_numbers_and_ranges(text: str, expected: list[int]) -> None:
+    assert [seed for part in seeds(text) for seed in part] == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "2-0", "0,", "0-1-2", "0 1", "1.5"])
+def test_what_names_no_seeds_is_a_sentence(text: str) -> None:
+    with pytest.raises(UserError, match="names no seeds; give some such as 0, 0-2 or 0,2"):
+        seeds(text)
 
 
 @pytest.mark.parametrize("text", ["", "9", "m", "9 m", "-9m", "9d", "0s", "nine", "1h30", "99999h"])

@@ -38,6 +38,13 @@ from experiments.tasks import _images
 
 REPOSITORY = Path(__file__).parent.parent
 Sentence = Callable[..., str]
+DONE = {"wall_seconds": 1.0, "device": "cpu", "threads": 1}
+
+
+def some_artifact(arm: str, seeds: int) -> Artifact:
+    """A study of one arm, for engines that compute nothing."""
+    runs = tuple(Run("digits", Optim(arm, 0.1), seed=seed) for seed in range(seeds))
+    return Artifact(arm, "", (), {"smoke": runs})
 
 
 @pytest.fixture
@@ -384,6 +391,45 @@ def test_the_paces_of_a_rehearsal_are_kept_for_the_estimate(
     assert found["fig4"] == {"left": len(fig4), "taken": {}, "hours": {"cpu": hours}}
 
 
+def test_seeds_choose_among_the_planned_runs(
+    say: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one artifact, or of all that have runs at the scale; what is recorded is not done anew."""
+    monkeypatch.setattr(engine, "execute", lambda run, **_: Result(run, "finished", {}, [], DONE))
+    found = {"one": some_artifact("one", 3), "two": some_artifact("two", 2)}
+    one, two = (artifact.at("smoke") for artifact in found.values())
+    found["large"] = Artifact("large", "", (), {"paper": one})
+    monkeypatch.setattr(command_line, "artifacts", lambda: found)
+    monkeypatch.setattr(command_line, "find", found.__getitem__)
+    there, store = ("--results", tmp_path), Store(tmp_path)
+
+    def recorded() -> list[Run]:
+        done = store.recorded([*one, *two])
+        return [run for run in (*one, *two) if run.id in done]
+
+    assert say("run", "one", "--seeds", "0", *there).startswith("1 run done now")
+    assert recorded() == [one[0]]
+    state = json.loads(say("status", "--json", "--seeds", "0,2", *there))
+    assert state["one"]["smoke"] == {"planned": 2, "recorded": 1, "begun": 0}
+    assert state["two"]["smoke"] == {"planned": 1, "recorded": 0, "begun": 0}
+    words = ("status", "all", "--estimate", "--scale", "smoke", "--json", "--seeds", "1-2")
+    estimate = json.loads(say(*words, *there))
+    assert {name: row["left"] for name, row in estimate.items()} == {"one": 2, "two": 1, "all": 3}
+    assert say("run", "all", "--seeds", "0-1", *there).startswith("3 runs done now (0 diverged), 1")
+    assert recorded() == [*one[:2], *two]
+    assert say("run", "two", "all", *there).startswith("1 run done now (0 diverged), 4 were")
+    assert recorded() == [*one, *two]
+
+
+def test_a_rehearsal_of_some_seeds_counts_these(
+    say: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "execute", lambda run, **_: None)
+    monkeypatch.setitem(artifacts(), "some", some_artifact("sgd", 3))
+    words = ("rehearse", "some", "--scale", "smoke", "--seeds", "1-2", "--results", tmp_path)
+    assert "some 2 - not known" in [" ".join(row.split()) for row in say(*words).splitlines()]
+
+
 def test_data_says_what_is_there(say: Sentence, tmp_path: Path) -> None:
     shown = say("data", "digits", "--data-dir", tmp_path)
     assert shown.startswith("digits: 1297 training and 500 test images from the scikit-learn, sha")
@@ -470,6 +516,15 @@ def test_who_reads_no_further_gets_no_traceback() -> None:
         (["run", "fig6", "--set", "depth=null"], "depth=None is of another kind than 8, which it"),
         (["run", "fig6", "--set", "batch_size=null"], "batch_size=None is of another kind than"),
         (["run", "fig4", "--set", "precision=int8"], "precision='int8' is not known; use"),
+        (["run", "fig6", "--seeds", "two"], "--seeds two names no seeds; give some such as 0, "),
+        (
+            ["run", "fig6", "--seeds", "0-99999999999"],
+            "no planned run has seed 1; their seeds are 0",
+        ),
+        (["status", "all", "--seeds", "7"], "no planned run has seed 7; their seeds are 0, 1, 2, "),
+        (["run", "fig1", "--scale", "cpu", "--seeds", "3"], "has seed 3; their seeds are 0, 1, 2"),
+        (["run", "all", "--scale", "huge"], "there is no scale 'huge'; the scales are"),
+        (["status", "fig9", "--estimate", "--scale", "cpu"], "fig9 has no runs at scale 'cpu'"),
         (["run", "fig6", "--again"], "--again belongs to an --optimizer; name that too"),
         (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),
     ],
