@@ -384,7 +384,7 @@ def rehearse(arguments: argparse.Namespace) -> None:
 
 
 def merge(arguments: argparse.Namespace) -> None:
-    """Take over the records and checkpoints of other results folders."""
+    """Take over the records, checkpoints and timings of other results folders."""
     from experiments.merge import merge
 
     failed = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
@@ -27,18 +28,18 @@ def lines(store: Store, name: str) -> list[dict[str, Any]]:
     UserError
         If it is damaged.
     """
-    path = store.root / FOLDER / name
+    file = store.root / FOLDER / name
     found: list[dict[str, Any]] = []
-    if not path.exists():
+    if not file.exists():
         return found
     try:
-        for text in path.read_text().splitlines():
+        for text in file.read_text().splitlines():
             line = json.loads(text)
             key(name, line)
             found.append(line)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not whole after line {len(found)} ({error}): restore the file from git, "
+            f"{file} is not whole after line {len(found)} ({error}): restore the file from git, "
             "or delete the damaged line and time again"
         ) from error
     return found
@@ -49,6 +50,28 @@ def put(store: Store, name: str, new: Iterable[dict[str, Any]]) -> None:
     kept = {key(name, line): line for line in (*lines(store, name), *new)}
     text = "".join(as_line(kept[one]) for one in sorted(kept))
     write_atomically(store.root / FOLDER / name, text)
+
+
+def path(store: Store, line: dict[str, Any]) -> Path:
+    """Where the table lies that a line is about."""
+    return store.root / FOLDER / Path(line["table"]).name
+
+
+def table(store: Store, line: dict[str, Any]) -> str:
+    """The same table, as text.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    try:
+        return path(store, line).read_text()
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"{path(store, line)} cannot be read ({error}): restore the file from git, or delete "
+            f"its line in {TABLES} and time again"
+        ) from error
 
 
 def key(name: str, line: dict[str, Any]) -> str:

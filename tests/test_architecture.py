@@ -45,7 +45,7 @@ ARROWS = {
     "experiments.timings": "errors record",
     "experiments.campaign": "spec errors record verdict timings",
     "experiments.rehearsal": "spec errors record machine campaign engine timings",
-    "experiments.merge": "pandas spec errors hold record engine",
+    "experiments.merge": "pandas spec errors hold record engine timings",
     "experiments.progress": "tqdm spec errors",
     "experiments.tensorboard": "torch spec errors tasks",
     "experiments.launch": "torch spec errors record machine campaign engine group hold progress "
