@@ -10,9 +10,10 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments import timings
 from experiments.errors import UserError
 from experiments.record import THEN, Store
 from experiments.spec import Optim, Run
@@ -43,6 +44,24 @@ def in_order(studies: Sequence[Sequence[Run]]) -> list[Run]:
             more = max(0, rank + 1 - MIN_SEEDS)
             found.append(((more, place, tasks.index(run.task), rank), run))
     return list(dict.fromkeys(run for _, run in sorted(found, key=lambda one: one[0])))
+
+
+def seeds(text: str) -> list[range]:
+    """Seeds such as ``0``, ``0-2`` or ``0,2``.
+
+    Raises
+    ------
+    UserError
+        If they are none.
+    """
+    found = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        numbers = [first, last] if dash else [first]
+        if not all(number.isdecimal() for number in numbers) or int(numbers[-1]) < int(first):
+            raise UserError(f"--seeds {text} names no seeds; give some such as 0, 0-2 or 0,2")
+        found.append(range(int(first), int(numbers[-1]) + 1))
+    return found
 
 
 def seconds(text: str) -> float:
@@ -125,26 +144,73 @@ def _alone(line: dict[str, Any]) -> float:
     return seconds / share
 
 
-def hours_left(runs: Iterable[Run], store: Store) -> dict[str, float | None]:
-    """For each kind of device in the records, how long it would take for what is outstanding.
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """What is outstanding on a kind of device.
 
-    None where a run is unlike all that the device has done: then nobody knows. A run that moved
-    from one kind to another tells of neither.
+    Attributes
+    ----------
+    recorded
+        Hours of the runs whose like is on record.
+    rehearsed
+        Hours of the others, at the pace of a rehearsal: one after the other, evaluation left aside.
+    unknown
+        The runs of which neither tells.
     """
+
+    recorded: float = 0.0
+    rehearsed: float = 0.0
+    unknown: tuple[Run, ...] = ()
+
+
+def outstanding(runs: Iterable[Run], store: Store) -> list[Run]:
+    """Those of some runs that are not recorded yet."""
     runs = list(runs)
     recorded = store.recorded(runs)
-    outstanding = [run for run in runs if run.id not in recorded]
+    return [run for run in runs if run.id not in recorded]
+
+
+def hours_left(runs: Iterable[Run], store: Store) -> dict[str, Left]:
+    """For each kind of device in the records, how long it would take for what is outstanding.
+
+    In the records, or in the rehearsals. A run that moved from one kind to another tells of
+    neither.
+    """
+    runs = list(runs)
     tasks = {run.task for run in runs}
     lines = [line for task in sorted(tasks) for line in store.lines(task)]
-    found: dict[str, float | None] = {}
-    for device in sorted({line["device"] for line in lines if "device" in line}):
-        if THEN in device:
-            continue
-        durations = Durations(store, device, tasks)
-        seconds = [durations.on_device(run) for run in outstanding]
-        known = [one for one in seconds if one is not None]
-        found[device] = sum(known) / 3600 if len(known) == len(seconds) else None
-    return found
+    paces = timings.lines(store, timings.PACES)
+    devices = {line["device"] for line in [*lines, *paces] if "device" in line}
+    left = outstanding(runs, store)
+    return {
+        device: _left(left, Durations(store, device, tasks), _rehearsed(paces, device))
+        for device in sorted(devices)
+        if THEN not in device
+    }
+
+
+def _left(runs: Iterable[Run], durations: Durations, rehearsed: Mapping[Run, float]) -> Left:
+    seconds, at_pace, unknown = 0.0, 0.0, []
+    for run in runs:
+        known = durations.on_device(run)
+        pace = next((rehearsed[like] for like in likenesses(run) if like in rehearsed), None)
+        if known is not None:
+            seconds += known
+        elif pace is not None:
+            at_pace += pace
+        else:
+            unknown.append(run)
+    return Left(seconds / 3600, at_pace / 3600, tuple(unknown))
+
+
+def _rehearsed(paces: Iterable[dict[str, Any]], device: str) -> dict[Run, float]:
+    """Seconds that the updates of a run take on a device, by what it is like."""
+    found: dict[Run, list[float]] = {}
+    for line in paces:
+        if line["device"] == device:
+            for like in likenesses(Run.from_json(json.dumps(line["kind"]))):
+                found.setdefault(like, []).append(line["updates"] * line["seconds_per_update"])
+    return {like: float(statistics.median(seconds)) for like, seconds in found.items()}
 
 
 def likenesses(run: Run) -> tuple[Run, ...]:

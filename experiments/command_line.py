@@ -9,12 +9,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from experiments import campaign, report, yours
+from experiments import campaign, ledger, report, yours
 from experiments.artifact import Artifact, artifacts, best_scale, check_scale, find, verdicts
 from experiments.errors import UserError
 from experiments.hold import hold
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = "RADAM_DATA"
+ALL = "all"
 
 
 def list_artifacts(_: argparse.Namespace) -> None:
@@ -62,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
     from experiments import group, launch
 
-    chosen = [_chosen(name, arguments) for name in arguments.artifact]
+    chosen = list(_those_named(arguments, arguments.scale).values())
     studies = [artifact.at(arguments.scale) for artifact in chosen]
     _check_others(chosen)
     runs = [(arguments.scale, one) for one in campaign.in_order(studies)]
@@ -175,20 +177,62 @@ def _chosen(name: str, arguments: argparse.Namespace) -> Artifact:
     return yours.beside(artifact, arguments.optimizer, arguments.optimizer_args)
 
 
-def _those_named(arguments: argparse.Namespace) -> dict[str, Artifact]:
-    """The artifacts that are named; if none is, all that take the options beside."""
-    if arguments.artifact:
-        return {name: _chosen(name, arguments) for name in arguments.artifact}
+def _those_named(arguments: argparse.Namespace, scale: str | None = None) -> dict[str, Artifact]:
+    """The artifacts that are named, with the runs of the seeds that are asked for.
+
+    "all", or no name, stands for all that take the options beside. Where a scale is given, they
+    must have runs at it.
+    """
+    found: dict[str, Artifact] = {}
+    for name in arguments.artifact or [ALL]:
+        if name == ALL:
+            found |= _all(arguments, scale)
+        else:
+            found[name] = _chosen_at(scale, name, arguments)
+    if arguments.seeds is None:
+        return found
+    return _of_seeds(found, campaign.seeds(arguments.seeds), SCALES if scale is None else [scale])
+
+
+def _all(arguments: argparse.Namespace, scale: str | None) -> dict[str, Artifact]:
     able = [name for name, one in artifacts().items() if one.yours or not arguments.optimizer]
     found = {}
     for name in able:
         try:
-            found[name] = _chosen(name, arguments)
+            found[name] = _chosen_at(scale, name, arguments)
         except UserError as error:
             refused = error
     if not found:
         raise refused
     return found
+
+
+def _chosen_at(scale: str | None, name: str, arguments: argparse.Namespace) -> Artifact:
+    artifact = _chosen(name, arguments)
+    if scale is not None:
+        artifact.at(scale)  # says so where it has no runs there
+    return artifact
+
+
+def _of_seeds(
+    chosen: Mapping[str, Artifact], wanted: Iterable[range], scales: Iterable[str]
+) -> dict[str, Artifact]:
+    """Some artifacts, with their runs of some seeds alone; each seed must be that of a run."""
+    planned = {
+        run.seed for one in chosen.values() for scale in scales for run in one.runs.get(scale, ())
+    }
+    for seed in (seed for part in wanted for seed in part):
+        if seed not in planned:
+            known = ", ".join(map(str, sorted(planned)))
+            raise UserError(f"no planned run has seed {seed}; their seeds are {known}")
+
+    def some(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        return tuple(run for run in runs if any(run.seed in part for part in wanted))
+
+    return {
+        name: replace(one, runs={scale: some(runs) for scale, runs in one.runs.items()})
+        for name, one in chosen.items()
+    }
 
 
 def _launcher(arguments: argparse.Namespace) -> Slurm | None:
@@ -229,11 +273,13 @@ def _counted(at: Mapping[str, int]) -> str:
 def status(arguments: argparse.Namespace) -> None:
     """What is planned, what is recorded and what is begun."""
     check_scale(arguments.scale)
-    store, chosen = Store(arguments.results), _those_named(arguments)
+    store = Store(arguments.results)
+    chosen = _those_named(arguments, arguments.scale if arguments.estimate else None)
     if not store.root.is_dir():
         print(f"there is no folder {store.root} yet, and so no record", file=sys.stderr)
     if arguments.estimate:
-        _estimate(chosen, arguments.scale, store, arguments.json)
+        studies = {name: artifact.at(arguments.scale) for name, artifact in chosen.items()}
+        _estimate(studies, store, arguments.scale, arguments.json)
         return
     state = {name: counts(artifact, store) for name, artifact in chosen.items()}
     if arguments.json:
@@ -246,83 +292,99 @@ def status(arguments: argparse.Namespace) -> None:
     print(report.plain(pd.DataFrame(rows)))
 
 
-def _estimate(chosen: Mapping[str, Artifact], scale: str, store: Store, as_json: bool) -> None:
-    """How many runs are outstanding at a scale, and for how many hours, artifact by artifact."""
-    studies = {
-        name: artifact.runs[scale] for name, artifact in chosen.items() if scale in artifact.runs
-    }
-    studies["all"] = tuple(
-        campaign.in_order(list(studies.values()))
-    )  # what they share is done once
+def _estimate(
+    studies: Mapping[str, tuple[Run, ...]], store: Store, scale: str, as_json: bool
+) -> None:
+    """How many runs are outstanding at a scale, and for how long, artifact by artifact."""
+    studies = _with_all(studies)
     hours = {name: campaign.hours_left(runs, store) for name, runs in studies.items()}
-    left = {name: len(runs) - len(store.recorded(runs)) for name, runs in studies.items()}
     if as_json:
-        print(
-            json.dumps(
-                {name: {"left": left[name], "hours": hours[name]} for name in studies}, indent=2
-            )
-        )
-        return
-    rows = [
-        {"artifact": name, "runs left": left[name]}
-        | {
-            f"hours on {device}": _hours(left[name], hours[name].get(device))
-            for device in hours["all"]
+        found = {
+            name: {
+                "left": len(campaign.outstanding(runs, store)),
+                "taken": ledger.cost(ledger.settled(runs, store)),
+                "hours": {
+                    device: {**vars(left), "unknown": len(left.unknown)}
+                    for device, left in hours[name].items()
+                },
+            }
+            for name, runs in studies.items()
         }
-        for name in studies
-    ]
-    print(report.plain(pd.DataFrame(rows)))
-    if left["all"] and None in (hours["all"] or {"": None}).values():
+        print(json.dumps(found, indent=2))
+        return
+    print(_times(studies, hours, list(hours[ALL]), store))
+    outstanding = campaign.outstanding(studies[ALL], store)
+    unknown = [left.unknown for left in hours[ALL].values()] or [tuple(outstanding)]
+    if any(run.optim for runs in unknown for run in runs):
         print(
             "What is not known is measured, by some updates of every kind of run, with "
             f"`python -m experiments rehearse --scale {scale} --device DEVICE`."
         )
 
 
-def _hours(left: int, hours: float | None) -> str:
-    if not left:
-        return "0"
-    return "not known" if hours is None else f"{hours:.2g}"
+def _with_all(studies: Mapping[str, tuple[Run, ...]]) -> dict[str, tuple[Run, ...]]:
+    """Some studies, and what they are together: what they share is done once."""
+    return {**studies, ALL: tuple(campaign.in_order(list(studies.values())))}
+
+
+def _times(
+    studies: Mapping[str, tuple[Run, ...]],
+    hours: Mapping[str, Mapping[str, campaign.Left]],
+    devices: Sequence[str],
+    store: Store,
+) -> str:
+    """What the recorded runs of each study took, and what the others will on some devices."""
+    rows = []
+    for name, runs in studies.items():
+        outstanding = tuple(campaign.outstanding(runs, store))
+        taken = ledger.time(ledger.settled(runs, store)) or "-"
+        row = {"artifact": name, "runs left": str(len(outstanding)), "time taken": taken}
+        for device in devices:
+            left = hours[name].get(device, campaign.Left(unknown=outstanding))
+            row[f"left on {device}"] = ledger.left(left) if outstanding else "none"
+        rows.append(row)
+    table = report.plain(pd.DataFrame(rows))
+    if any(hours[ALL][device].rehearsed for device in devices if device in hours[ALL]):
+        table += (
+            "\nWhat is rehearsed is the time of the updates alone, at the pace that `rehearse` "
+            "found; the rest is that of like runs on record."
+        )
+    return table
 
 
 def rehearse(arguments: argparse.Namespace) -> None:
     """Some updates of every kind of run: what cannot run here, and how long the rest takes."""
     from experiments import rehearsal
-    from experiments.machine import find_device
+    from experiments.machine import describe, find_device
 
-    find_device(arguments.device)
-    chosen = _those_named(arguments)
-    studies = {
-        name: artifact.at(arguments.scale)
-        for name, artifact in chosen.items()
-        if arguments.artifact or arguments.scale in artifact.runs
-    }
+    where = find_device(arguments.device)
+    chosen = _those_named(arguments, arguments.scale)
+    studies = {name: artifact.at(arguments.scale) for name, artifact in chosen.items()}
     _check_others(chosen.values())
-    planned = list(dict.fromkeys(run for runs in studies.values() for run in runs))
+    store, studies = Store(arguments.results), _with_all(studies)
+    with store.writing():
+        outstanding = campaign.outstanding(studies[ALL], store)
 
     def tell(one: rehearsal.Rehearsed) -> None:
         said = one.failure or "too short to be timed"
         if one.seconds is not None:
             said = f"{1e3 * one.seconds:.3g} ms an update, {one.updates:,} updates, "
-            said += f"{_hours(1, one.hours)} hours"
+            said += f"{one.hours:.2g} hours"
         print(f"{one.run}, {one.run.precision}: {said}", flush=True)
+        rehearsal.keep(one, store, arguments.device, arguments.compile)
 
     found = rehearsal.rehearse(
-        planned, arguments.device, arguments.data_dir, arguments.compile, tell=tell
+        outstanding, arguments.device, arguments.data_dir, arguments.compile, tell=tell
     )
-    hours = rehearsal.hours(studies | {"all": planned}, found)
-    rows = [
-        {"artifact": name, "runs": len(runs), "hours": _hours(len(runs), hours[name])}
-        for name, runs in (studies | {"all": planned}).items()
-    ]
-    print("\n" + report.plain(pd.DataFrame(rows)))
+    hours = {name: campaign.hours_left(runs, store) for name, runs in studies.items()}
+    print("\n" + _times(studies, hours, [describe(where)], store))
     failed = len({one.run for one in found.values() if one.failure})
     if failed:
         raise UserError(f"{failed} kinds of runs cannot be done here; what is above says why")
 
 
 def merge(arguments: argparse.Namespace) -> None:
-    """Take over the records and checkpoints of other results folders."""
+    """Take over the records, checkpoints and timings of other results folders."""
     from experiments.merge import merge
 
     failed = []
@@ -441,12 +503,15 @@ def parser() -> argparse.ArgumentParser:
         if "set" in names:
             words = "another setting of the runs, such as corpus=wmt16; may be repeated"
             sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=words)
+        if "seeds" in names:
+            words = "only the planned runs with these seeds: 0, 0-2 or 0,2"
+            sub.add_argument("--seeds", metavar="SEEDS", help=words)
         if "device" in names:
             sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps ...")
 
     command("list", list_artifacts)
     sub = command("run", run)
-    sub.add_argument("artifact", nargs="+", help=listed)
+    sub.add_argument("artifact", nargs="+", help=f"{listed}; or all")
     words = f"one of {', '.join(SCALES)} (default: smoke)"
     sub.add_argument("--scale", default="smoke", help=words)
     words = "runs side by side (default: 1, with Slurm all)"
@@ -460,19 +525,19 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--again", action="store_true", help=words)
     words = "write the curves there for TensorBoard, as they come"
     sub.add_argument("--tensorboard", type=Path, metavar="DIR", help=words)
-    option(sub, "set", "optimizer", "device", "results", "data")
+    option(sub, "seeds", "set", "optimizer", "device", "results", "data")
     sub = command("status", status)
     sub.add_argument("artifact", nargs="*", help=f"{listed} (default: all)")
-    words = "hours left, from the runs that are recorded of each kind of device"
+    words = "time left, from the recorded runs of each kind of device, or from its rehearsals"
     sub.add_argument("--estimate", action="store_true", help=words)
     sub.add_argument("--scale", default="paper", help="of the estimate (default: paper)")
-    option(sub, "set", "optimizer", "json", "results")
+    option(sub, "seeds", "set", "optimizer", "json", "results")
     sub = command("rehearse", rehearse)
     sub.add_argument("artifact", nargs="*", help=f"{listed} (default: all that have the scale)")
     words = f"one of {', '.join(SCALES)} (default: paper)"
     sub.add_argument("--scale", default="paper", help=words)
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
-    option(sub, "set", "optimizer", "device", "data")
+    option(sub, "seeds", "set", "optimizer", "device", "results", "data")
     sub = command("merge", merge)
     words = "a results folder, as --results names it elsewhere"
     sub.add_argument("folder", nargs="+", type=Path, metavar="DIR", help=words)

@@ -13,11 +13,12 @@ import pandas as pd
 
 from experiments import checks, report
 from experiments.artifact import Artifact, artifacts
-from experiments.campaign import hours_left
+from experiments.campaign import Left, hours_left
 from experiments.record import TABLES, Store, as_line
 from experiments.spec import SCALES, Run
 
 CPU = "cpu"
+NOT_KNOWN = "not known"
 
 
 def deviations(artifact: Artifact, scale: str) -> pd.DataFrame:
@@ -75,7 +76,7 @@ def state(artifact: Artifact, store: Store) -> str:
         f"{scale} {len(store.recorded(planned)):,} of {len(planned):,}"
         for scale, planned in runs.items()
     ]
-    lines = [line for planned in runs.values() for line in _lines(planned, store)]
+    lines = [line for planned in runs.values() for line in settled(planned, store)]
     return f"runs recorded: {', '.join(counts) or 'none planned'}; {time(lines) or 'no time yet'}"
 
 
@@ -83,7 +84,7 @@ def _scales(artifact: Artifact) -> list[str]:
     return [scale for scale in SCALES if scale in artifact.runs]
 
 
-def _lines(runs: tuple[Run, ...], store: Store) -> list[dict[str, Any]]:
+def settled(runs: tuple[Run, ...], store: Store) -> list[dict[str, Any]]:
     """The provenance of those runs that are recorded."""
     done = store.recorded(runs)
     return [line for line in store.provenance(runs) if line["run_id"] in done]
@@ -91,7 +92,7 @@ def _lines(runs: tuple[Run, ...], store: Store) -> list[dict[str, Any]]:
 
 def _scale(artifact: Artifact, scale: str, store: Store) -> dict[str, str]:
     runs = artifact.at(scale)
-    done, lines = store.recorded(runs), _lines(runs, store)
+    done, lines = store.recorded(runs), settled(runs, store)
     seeds = {run.seed for run in runs if run.id in done}
     return {
         "scale": scale,
@@ -132,7 +133,7 @@ def across_devices(store: Store) -> list[str]:
         for runs in artifact.runs.values():
             seeds = {run.id: (run.task, run.seed) for run in runs}
             devices: dict[tuple[str, int], set[str]] = {}
-            for line in _lines(runs, store):
+            for line in settled(runs, store):
                 devices.setdefault(seeds[line["run_id"]], set()).add(line.get("device", ""))
             if any(len(of_seed) > 1 for of_seed in devices.values()):
                 found.append(artifact.id)
@@ -206,7 +207,7 @@ def costs(scale: str, store: Store) -> pd.DataFrame:
         if scale not in artifact.runs:
             continue
         runs = artifact.at(scale)
-        done, lines = store.recorded(runs), _lines(runs, store)
+        done, lines = store.recorded(runs), settled(runs, store)
         rows.append(
             {
                 "artifact": name,
@@ -220,8 +221,27 @@ def costs(scale: str, store: Store) -> pd.DataFrame:
 
 
 def _left(runs: tuple[Run, ...], store: Store) -> str:
+    """On the devices that are known to the end; where there is none, on those known in part."""
     known = {
-        device: hours for device, hours in hours_left(runs, store).items() if hours is not None
+        device: of
+        for device, of in hours_left(runs, store).items()
+        if of.recorded or of.rehearsed or not of.unknown
     }
-    words = (f"{_duration(hours)} on {device}" for device, hours in known.items())
-    return " or ".join(words) or "not known"
+    whole = {device: of for device, of in known.items() if not of.unknown}
+    words = (left(of, f" on {device}") for device, of in (whole or known).items())
+    return " or ".join(words) or NOT_KNOWN
+
+
+def left(of: Left, where: str = "") -> str:
+    """How long the rest will take, such as "at least 3.20 hours (rehearsed), 2 runs unknown"."""
+    hours = of.recorded + of.rehearsed
+    if of.unknown and not hours:
+        return NOT_KNOWN
+    words = f"{_duration(hours)}{where}"
+    if of.rehearsed:
+        part = f"{_duration(of.rehearsed)} of it " if of.recorded else ""
+        words += f" ({part}rehearsed)"
+    if not of.unknown:
+        return words
+    runs = f"{len(of.unknown)} {'run' if len(of.unknown) == 1 else 'runs'} unknown"
+    return f"{'at least ' if 60 * hours >= 1 else ''}{words}, {runs}"

@@ -1,4 +1,4 @@
-"""Two results folders into one: records, and the checkpoints of runs that are not recorded yet.
+"""Two results folders into one: records, the checkpoints of runs that are not recorded, timings.
 
 Nothing is lost and nothing is mixed: a run comes over whole, from a folder that stays as it is.
 Merging again changes nothing, and A into B gives the same files as B into A, unless the two hold
@@ -15,9 +15,10 @@ from typing import Any
 
 import pandas as pd
 
+from experiments import timings
 from experiments.errors import UserError
 from experiments.hold import hold
-from experiments.record import SETTLED, TABLES, Store, as_line, replacing
+from experiments.record import SETTLED, TABLES, Store, as_line, replacing, write_atomically
 from experiments.spec import Run, names
 
 NAMED = 3
@@ -40,6 +41,10 @@ class Merged:
         That came over.
     held
         Whose checkpoints stayed away, since their runs are at work here.
+    tables, paces
+        Of benchmarks and of rehearsals, that came over: a pace also where the one here is older.
+    timed
+        Tables of benchmarks that are here too, otherwise; ours stay.
     """
 
     new: list[str] = field(default_factory=list)
@@ -48,6 +53,9 @@ class Merged:
     differing: list[Run] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    paces: list[str] = field(default_factory=list)
+    timed: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         text = (
@@ -64,6 +72,10 @@ class Merged:
             )
         if self.held:
             text += f"; {len(self.held)} are at work here, and so no checkpoint came over for them"
+        if self.tables or self.paces:
+            text += f"; {len(self.tables)} tables of benchmarks and {len(self.paces)} paces are new"
+        if self.timed:
+            text += f"; of {', '.join(self.timed)}, timed in both, ours stay"
         return text
 
 
@@ -83,9 +95,11 @@ def merge(ours: Store, theirs: Store) -> Merged:
         If the other folder holds nothing, or a file of the two is damaged or cannot be written.
     """
     tasks, checkpoints = theirs.tasks(), sorted(theirs.root.glob(".checkpoints/*.pt"))
-    if not tasks and not checkpoints:
+    timed = {name: timings.lines(theirs, name) for name in timings.KEYS}
+    if not (tasks or checkpoints or any(timed.values())):
         raise UserError(
-            f"{theirs.root} holds neither records nor checkpoints; name a results folder"
+            f"{theirs.root} holds neither records nor checkpoints nor timings; "
+            "name a results folder"
         )
     merged = Merged()
     if theirs.root.resolve() != ours.root.resolve():
@@ -103,6 +117,10 @@ def merge(ours: Store, theirs: Store) -> Merged:
         for path in ours.root.glob(".checkpoints/*.pt"):
             if path.stem in settled:
                 _drop_checkpoint(ours, path.stem)
+        if any(timed.values()):
+            with ours.changing(timings.FOLDER):
+                _take_tables(ours, theirs, merged)
+                _take_paces(ours, theirs, merged)
     return merged
 
 
@@ -171,3 +189,36 @@ def _drop_checkpoint(ours: Store, run_id: str) -> None:
     with hold(ours.lock(run_id)) as held:
         if held:
             ours.checkpoint(run_id).unlink(missing_ok=True)
+
+
+def _take_tables(ours: Store, theirs: Store, merged: Merged) -> None:
+    """Those that were not timed here; without a date, none of two is the newer."""
+    here = {line["table"]: line for line in timings.lines(ours, timings.TABLES)}
+    for line in timings.lines(theirs, timings.TABLES):
+        name, text = line["table"], timings.table(theirs, line)
+        if name not in here:
+            write_atomically(timings.path(ours, line), text)
+            timings.put(ours, timings.TABLES, [line])
+            merged.tables.append(name)
+        elif line != here[name] or text != timings.table(ours, here[name]):
+            merged.timed.append(name)
+
+
+def _take_paces(ours: Store, theirs: Store, merged: Merged) -> None:
+    """Of each kind of run and device the newer."""
+
+    def age(line: dict[str, Any]) -> tuple[str, str]:
+        return line["when"], as_line(line)
+
+    def kind(line: dict[str, Any]) -> str:
+        return timings.key(timings.PACES, line)
+
+    here = {kind(line): line for line in timings.lines(ours, timings.PACES)}
+    newer = [
+        line
+        for line in timings.lines(theirs, timings.PACES)
+        if kind(line) not in here or age(line) > age(here[kind(line)])
+    ]
+    if newer:
+        timings.put(ours, timings.PACES, newer)
+    merged.paces.extend(map(kind, newer))

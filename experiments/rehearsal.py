@@ -1,17 +1,21 @@
 """Before a long campaign: some updates of every kind of run, on the device that it is for.
 
-What cannot run there is found within minutes, and how long the rest will take is known beforehand.
+What cannot run there is found within minutes, and how long the rest will take is known beforehand,
+from paces that are kept among the timings.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from experiments import campaign, engine
+from experiments import campaign, engine, machine, timings
 from experiments.errors import UserError
+from experiments.record import Store
 from experiments.spec import Run
 
 WINDOW = 20
@@ -112,13 +116,18 @@ def _try(run: Run, device: str, data_root: Path, compiled: bool, seconds: float)
     return Rehearsed(run, total, (ended - began) / (last - first))
 
 
-def hours(
-    studies: Mapping[str, Iterable[Run]], found: Mapping[Run, Rehearsed]
-) -> dict[str, float | None]:
-    """For each study, the hours that its trainings take, one after the other; None if not known."""
-    sums: dict[str, float | None] = {}
-    for name, runs in studies.items():
-        each = [found[run].hours for run in runs if run in found]
-        known = [one for one in each if one is not None]
-        sums[name] = sum(known) if len(known) == len(each) else None
-    return sums
+def keep(one: Rehearsed, store: Store, device: str, compiled: bool = False) -> None:
+    """Write a pace down, in place of an earlier one of this kind of run on this kind of device."""
+    if one.seconds is None:
+        return
+    line = {
+        "kind": json.loads(campaign.likenesses(one.run)[0].canonical_json()),
+        "precision": one.run.precision,
+        "updates": one.updates,
+        "seconds_per_update": one.seconds,
+        "compiled": compiled,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        **machine.conditions(device),
+    }
+    with store.changing(timings.FOLDER):
+        timings.put(store, timings.PACES, [line])

@@ -42,23 +42,24 @@ ARROWS = {
     "experiments.engine": "torch spec errors record machine tasks optimizers group replay "
     "precision radam_core",
     "experiments.hold": "filelock errors",
-    "experiments.campaign": "spec errors record verdict",
-    "experiments.rehearsal": "spec errors campaign engine",
-    "experiments.merge": "pandas spec errors hold record engine",
+    "experiments.timings": "errors record",
+    "experiments.campaign": "spec errors record verdict timings",
+    "experiments.rehearsal": "spec errors record machine campaign engine timings",
+    "experiments.merge": "pandas spec errors hold record engine timings",
     "experiments.progress": "tqdm spec errors",
     "experiments.tensorboard": "torch spec errors tasks",
     "experiments.launch": "torch spec errors record machine campaign engine group hold progress "
     "tensorboard",
     "experiments.slurm": "submitit spec errors record launch",
     "experiments.benchmarks": "torch torchvision transformers pandas benchmarks spec errors record "
-    "tasks data engine radam_core",
+    "timings tasks data engine radam_core",
     "experiments.peers": "torch pandas errors peers radam_core torch_optimizer timm "
     "pytorch_optimizer optax jax pytorch_warmup schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "
     "report style artifact ledger engine",
     "experiments.command_line": "pandas spec errors hold record verdict report style artifact "
     "campaign launch merge slurm tensorboard machine engine group optimizers tasks data benchmarks "
-    "yours rehearsal",
+    "yours rehearsal ledger",
     "experiments.__main__": "command_line",
     "experiments": "",
 }
@@ -70,6 +71,7 @@ WITHOUT_TORCH = (
     "yours",
     "ledger",
     "checks",
+    "timings",
 )
 
 

@@ -1,11 +1,22 @@
 """Which run next, and how long it will take."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
-from experiments.campaign import Budget, Durations, hours_left, in_order, seconds
+from experiments import timings
+from experiments.campaign import (
+    Budget,
+    Durations,
+    Left,
+    hours_left,
+    in_order,
+    likenesses,
+    seconds,
+    seeds,
+)
 from experiments.errors import UserError
 from experiments.record import THEN, Result, Store
 from experiments.spec import Optim, Run, Schedule, grid, options
@@ -44,6 +55,19 @@ def test_a_task_is_a_comparison_of_its_own() -> None:
 )
 def test_a_time_has_units(text: str, expected: float) -> None:
     assert seconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0", [0]), ("0-2", [0, 1, 2]), ("0,2", [0, 2]), ("3,0-1", [3, 0, 1])]
+)
+def test_seeds_are_numbers_and_ranges(text: str, expected: list[int]) -> None:
+    assert [seed for part in seeds(text) for seed in part] == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "2-0", "0,", "0-1-2", "0 1", "1.5"])
+def test_what_names_no_seeds_is_a_sentence(text: str) -> None:
+    with pytest.raises(UserError, match="names no seeds; give some such as 0, 0-2 or 0,2"):
+        seeds(text)
 
 
 @pytest.mark.parametrize("text", ["", "9", "m", "9 m", "-9m", "9d", "0s", "nine", "1h30", "99999h"])
@@ -131,12 +155,57 @@ def test_hours_left_are_those_of_the_outstanding_on_each_device(store: Store) ->
     recorded = (BASE, dataclasses.replace(BASE, seed=1))
     left = tuple(dataclasses.replace(BASE, seed=seed) for seed in (5, 6, 7))
     adam = dataclasses.replace(BASE, optim=Optim("adam", 0.3))
-    assert hours_left(recorded + left, store) == {"a GPU": 0.75 / 3600, "cpu": 30 / 3600}
-    assert hours_left((*left, adam), store) == {"a GPU": 1.0 / 3600, "cpu": 60 / 3600}
+    assert hours_left(recorded + left, store) == {
+        "a GPU": Left(0.75 / 3600),
+        "cpu": Left(30 / 3600),
+    }
+    assert hours_left((*left, adam), store) == {"a GPU": Left(1.0 / 3600), "cpu": Left(60 / 3600)}
     unlike = dataclasses.replace(BASE, batch_size=9)
-    assert hours_left((*left, unlike), store) == {"a GPU": None, "cpu": None}
-    assert hours_left(recorded, store) == {"a GPU": 0, "cpu": 0}
+    assert hours_left((*left, unlike), store) == {
+        "a GPU": Left(0.75 / 3600, unknown=(unlike,)),
+        "cpu": Left(30 / 3600, unknown=(unlike,)),
+    }
+    assert hours_left(recorded, store) == {"a GPU": Left(), "cpu": Left()}
     assert hours_left([dataclasses.replace(BASE, task="new")], store) == {}
+
+
+def rehearsed(store: Store, run: Run, device: str, seconds: float) -> None:
+    """A pace of so many seconds an update, of a run that has ten updates."""
+    line = {
+        "kind": json.loads(likenesses(run)[0].canonical_json()),
+        "updates": 10,
+        "seconds_per_update": seconds,
+        "device": device,
+    }
+    with store.changing(timings.FOLDER):
+        timings.put(store, timings.PACES, [line])
+
+
+def test_where_nothing_like_a_run_is_recorded_its_time_is_that_of_a_rehearsal(
+    store: Store,
+) -> None:
+    unlike, unknown = (dataclasses.replace(BASE, batch_size=size, seed=5) for size in (9, 7))
+    left = (dataclasses.replace(BASE, seed=5), unlike, dataclasses.replace(unlike, seed=6), unknown)
+    for like in left[:2]:
+        rehearsed(store, like, "cpu", 100.0)
+        rehearsed(store, like, "new", 200.0)
+    rehearsed(store, unlike, "cpu", 2.0)  # in place of the one before
+    assert hours_left(left, store) == {
+        "a GPU": Left(0.25 / 3600, unknown=(*left[1:],)),
+        "cpu": Left(10 / 3600, 2 * 20 / 3600, (unknown,)),
+        "new": Left(0.0, 3 * 2000 / 3600, (unknown,)),
+    }
+    sgd = dataclasses.replace(unlike, optim=Optim("sgd", 0.1))  # as another optimizer does
+    assert hours_left([sgd], store)["cpu"] == Left(0.0, 20 / 3600)
+
+
+def test_a_damaged_file_of_paces_is_a_sentence(store: Store) -> None:
+    rehearsed(store, BASE, "cpu", 1.0)
+    path = store.root / "benchmarks" / "paces.jsonl"
+    for damage in ("{", "{}", "1"):
+        path.write_text(path.read_text().partition("\n")[0] + f"\n{damage}\n")
+        with pytest.raises(UserError, match=r"paces.jsonl is not whole after line 1 \("):
+            hours_left([BASE], store)
 
 
 def test_a_run_that_moved_to_another_device_tells_of_none(store: Store) -> None:

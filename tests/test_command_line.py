@@ -11,11 +11,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from experiments import command_line, engine, launch, optimizers, report
+from experiments import (
+    campaign,
+    command_line,
+    engine,
+    launch,
+    optimizers,
+    rehearsal,
+    report,
+    timings,
+)
 from experiments.__main__ import main
 from experiments.artifact import Artifact, artifacts, find
 from experiments.data import DataError, text
@@ -28,6 +38,13 @@ from experiments.tasks import _images
 
 REPOSITORY = Path(__file__).parent.parent
 Sentence = Callable[..., str]
+DONE = {"wall_seconds": 1.0, "device": "cpu", "threads": 1}
+
+
+def some_artifact(arm: str, seeds: int) -> Artifact:
+    """A study of one arm, for engines that compute nothing."""
+    runs = tuple(Run("digits", Optim(arm, 0.1), seed=seed) for seed in range(seeds))
+    return Artifact(arm, "", (), {"smoke": runs})
 
 
 @pytest.fixture
@@ -176,12 +193,11 @@ def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_
     shown = [
         line.split() for line in say(*words, smoke_store.root, "--scale", "smoke").splitlines()
     ]
-    assert shown[0] == ["artifact", "runs", "left", "hours", "on", "cpu"]
-    assert ["table1", "0", "0"] in shown
-    assert shown[-1] == ["all", "0", "0"]
+    assert shown[0] == ["artifact", "runs", "left", "time", "taken", "left", "on", "cpu"]
+    assert [shown[-1][0], shown[-1][1], shown[-1][-1]] == ["all", "0", "none"]
     paper = say(*words, smoke_store.root).splitlines()
     assert [" ".join(row.split()) for row in paper if row.startswith("fig6")] == [
-        "fig6 60 not known"
+        "fig6 60 - not known"
     ]
 
     runs = artifacts()["table1"].at("smoke")
@@ -191,9 +207,19 @@ def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_
         store.add(result, "smoke")
     found = json.loads(say(*words, tmp_path, "--scale", "smoke", "--json"))
     left = len(runs) - 6
-    assert found["table1"] == {"left": left, "hours": {"cpu": float(left)}}
+    known = {"recorded": float(left), "rehearsed": 0.0}
+    table1 = {"left": left, "taken": {"cpu": 6.0}, "hours": {"cpu": known | {"unknown": 0}}}
+    assert found["table1"] == table1
     assert found["thm1"]["hours"] == {}
-    assert found["all"]["hours"] == {"cpu": None}
+    unknown = found["all"]["left"] - left
+    assert found["all"]["hours"] == {"cpu": known | {"unknown": unknown}}
+    shown = say(*words, tmp_path, "--scale", "smoke").splitlines()
+    rows = [" ".join(row.split()) for row in shown]
+    assert f"table1 {left} 6.00 core-hours {left}.00 hours" in rows
+    assert (
+        f"all {left + unknown} 6.00 core-hours at least {left}.00 hours, {unknown} runs unknown"
+        in rows
+    )
     empty = say(*words, tmp_path / "none", "--scale", "smoke")
     assert empty.endswith("with `python -m experiments rehearse --scale smoke --device DEVICE`.\n")
 
@@ -313,14 +339,95 @@ def test_status_counts_the_runs_of_an_optimizer_of_ones_own_and_of_other_setting
 
 
 def test_a_rehearsal_says_what_cannot_run_here(
-    say: Sentence, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["rehearse", "fig6", "--scale", "cpu", "--data-dir", str(tmp_path)]) == 2
+    places = ["--data-dir", str(tmp_path), "--results", str(tmp_path / "results")]
+    assert main(["rehearse", "fig6", "--scale", "cpu", *places]) == 2
     printed, error = capsys.readouterr()
     assert printed.count("python -m experiments data cifar10") == 3
     assert error.startswith("error: 3 kinds of runs cannot be done here")
-    shown = say("rehearse", "fig8", "--scale", "smoke").split()
-    assert shown == ["artifact", "runs", "hours", "fig8", "1", "0", "all", "1", "0"]
+
+
+def test_the_paces_of_a_rehearsal_are_kept_for_the_estimate(
+    say: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a quarter of an hour an update. In fig6 a run took an hour, and that counts for it."""
+    tried: list[Run] = []
+
+    def execute(run: Run, **how: object) -> None:
+        tried.append(run)
+        clock = iter([0.0, 0.0, 900.0 * rehearsal.WINDOW])
+        monkeypatch.setattr(rehearsal, "time", SimpleNamespace(perf_counter=clock.__next__))
+        for number in range(1, 4):
+            how["report"](number * rehearsal.WINDOW, 80, 1.0, 0.1)  # type: ignore[operator]
+
+    monkeypatch.setattr(engine, "execute", execute)
+    store, fig6, fig4 = Store(tmp_path), find("fig6").at("smoke"), find("fig4").at("smoke")
+    done = [run for run in fig6 if run.optim and run.optim.name == "sgd"]
+    for run in done:
+        known = {"wall_seconds": 3600.0, "device": "cpu"}
+        store.add(Result(run, "finished", {}, [], known), "smoke")
+    words = ("fig6", "fig4", "fig8", "--scale", "smoke", "--results", tmp_path)
+
+    shown = say("rehearse", *words)
+    kinds = {campaign.likenesses(run)[0] for run in (*fig6, *fig4) if run not in done}
+    assert len(tried) == len(kinds) == len(timings.lines(store, timings.PACES))
+    assert {campaign.likenesses(run)[0] for run in tried} == kinds
+    left = len(fig6) - len(done)
+    both = f"{left + 20 * len(fig4)}.0 hours ({20 * len(fig4)}.0 hours of it rehearsed)"
+    expected = [
+        "artifact runs left time taken left on cpu",
+        f"fig6 {left} {len(done)}.00 core-hours {left}.00 hours",
+        f"fig4 {len(fig4)} - {20 * len(fig4)}.0 hours (rehearsed)",
+        "fig8 1 - not known",
+        f"all {left + len(fig4) + 1} {len(done)}.00 core-hours at least {both}, 1 run unknown",
+    ]
+    for printed in (shown, say("status", "--estimate", *words)):
+        rows = [" ".join(row.split()) for row in printed.splitlines()]
+        assert rows[-6:-1] == expected
+        assert rows[-1].startswith("What is rehearsed is the time of the updates alone")
+    found = json.loads(say("status", "--estimate", "--json", *words))
+    hours = {"recorded": 0.0, "rehearsed": 20.0 * len(fig4), "unknown": 0}
+    assert found["fig4"] == {"left": len(fig4), "taken": {}, "hours": {"cpu": hours}}
+
+
+def test_seeds_choose_among_the_planned_runs(
+    say: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one artifact, or of all that have runs at the scale; what is recorded is not done anew."""
+    monkeypatch.setattr(engine, "execute", lambda run, **_: Result(run, "finished", {}, [], DONE))
+    found = {"one": some_artifact("one", 3), "two": some_artifact("two", 2)}
+    one, two = (artifact.at("smoke") for artifact in found.values())
+    found["large"] = Artifact("large", "", (), {"paper": one})
+    monkeypatch.setattr(command_line, "artifacts", lambda: found)
+    monkeypatch.setattr(command_line, "find", found.__getitem__)
+    there, store = ("--results", tmp_path), Store(tmp_path)
+
+    def recorded() -> list[Run]:
+        done = store.recorded([*one, *two])
+        return [run for run in (*one, *two) if run.id in done]
+
+    assert say("run", "one", "--seeds", "0", *there).startswith("1 run done now")
+    assert recorded() == [one[0]]
+    state = json.loads(say("status", "--json", "--seeds", "0,2", *there))
+    assert state["one"]["smoke"] == {"planned": 2, "recorded": 1, "begun": 0}
+    assert state["two"]["smoke"] == {"planned": 1, "recorded": 0, "begun": 0}
+    words = ("status", "all", "--estimate", "--scale", "smoke", "--json", "--seeds", "1-2")
+    estimate = json.loads(say(*words, *there))
+    assert {name: row["left"] for name, row in estimate.items()} == {"one": 2, "two": 1, "all": 3}
+    assert say("run", "all", "--seeds", "0-1", *there).startswith("3 runs done now (0 diverged), 1")
+    assert recorded() == [*one[:2], *two]
+    assert say("run", "two", "all", *there).startswith("1 run done now (0 diverged), 4 were")
+    assert recorded() == [*one, *two]
+
+
+def test_a_rehearsal_of_some_seeds_counts_these(
+    say: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "execute", lambda run, **_: None)
+    monkeypatch.setitem(artifacts(), "some", some_artifact("sgd", 3))
+    words = ("rehearse", "some", "--scale", "smoke", "--seeds", "1-2", "--results", tmp_path)
+    assert "some 2 - not known" in [" ".join(row.split()) for row in say(*words).splitlines()]
 
 
 def test_data_says_what_is_there(say: Sentence, tmp_path: Path) -> None:
@@ -409,6 +516,15 @@ def test_who_reads_no_further_gets_no_traceback() -> None:
         (["run", "fig6", "--set", "depth=null"], "depth=None is of another kind than 8, which it"),
         (["run", "fig6", "--set", "batch_size=null"], "batch_size=None is of another kind than"),
         (["run", "fig4", "--set", "precision=int8"], "precision='int8' is not known; use"),
+        (["run", "fig6", "--seeds", "two"], "--seeds two names no seeds; give some such as 0, "),
+        (
+            ["run", "fig6", "--seeds", "0-99999999999"],
+            "no planned run has seed 1; their seeds are 0",
+        ),
+        (["status", "all", "--seeds", "7"], "no planned run has seed 7; their seeds are 0, 1, 2, "),
+        (["run", "fig1", "--scale", "cpu", "--seeds", "3"], "has seed 3; their seeds are 0, 1, 2"),
+        (["run", "all", "--scale", "huge"], "there is no scale 'huge'; the scales are"),
+        (["status", "fig9", "--estimate", "--scale", "cpu"], "fig9 has no runs at scale 'cpu'"),
         (["run", "fig6", "--again"], "--again belongs to an --optimizer; name that too"),
         (["show", "fig6", "--optimizer-args", "{}"], "--optimizer-args belongs to an --optimizer"),
     ],

@@ -8,9 +8,11 @@ import pytest
 
 from experiments import ledger, view
 from experiments.artifact import artifacts, find
+from experiments.campaign import Left
 from experiments.record import Result, Store
 from experiments.spec import Optim, Run, options
 
+SOME = Run("digits", Optim("sgd", 0.1))
 LINE = {"device": "cpu", "threads": 2, "wall_seconds": 1800.0, "platform": "Linux-6-x86"}
 
 
@@ -98,6 +100,35 @@ def test_costs_tell_what_is_left(store: Store) -> None:
     )
     assert row["time taken"] == "–"
     assert row["time left"] == "not known"
+
+
+@pytest.mark.parametrize(
+    ("left", "says"),
+    [
+        (Left(3.2), "3.20 hours on cpu"),
+        (Left(0.0, 3.2), "3.20 hours on cpu (rehearsed)"),
+        (Left(3.2, 0.5), "3.70 hours on cpu (30.0 minutes of it rehearsed)"),
+        (Left(3.2, 0.0, (SOME,) * 2), "at least 3.20 hours on cpu, 2 runs unknown"),
+        (Left(0.0, 0.5, (SOME,)), "at least 30.0 minutes on cpu (rehearsed), 1 run unknown"),
+        (Left(0.01, 0.0, (SOME,)), "under a minute on cpu, 1 run unknown"),
+        (Left(0.0, 0.0, (SOME,)), "not known"),
+        (Left(), "under a minute on cpu"),
+    ],
+)
+def test_what_is_left_tells_the_recorded_from_the_rehearsed_and_the_unknown(
+    left: Left, says: str
+) -> None:
+    assert ledger.left(left, " on cpu") == says
+
+
+def test_a_device_that_is_known_in_part_is_told_where_none_is_known_to_the_end(
+    monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    known = {"a": Left(2.0, 0.0, (SOME,)), "b": Left(unknown=(SOME,))}
+    monkeypatch.setattr(ledger, "hours_left", lambda runs, store: known)
+    assert ledger._left((), store) == "at least 2.00 hours on a, 1 run unknown"
+    known["c"] = Left(3.0)
+    assert ledger._left((), store) == "3.00 hours on c"
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,17 @@
 
 import dataclasses
 import errno
+import json
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import pandas as pd
 import pytest
 
-from experiments import engine, launch
+from experiments import engine, launch, timings
 from experiments.__main__ import main
 from experiments.errors import DiskFull, UserError
 from experiments.hold import hold
@@ -154,7 +156,8 @@ def test_a_folder_of_something_else_is_a_sentence(
 ) -> None:
     (tmp_path / "empty").mkdir()
     said = sentence("merge", tmp_path / folder, "--results", stores[0].root)
-    assert "holds neither records nor checkpoints; name a results folder" in said
+    says = "holds neither records nor checkpoints nor timings; name a results folder"
+    assert says in said
 
 
 def test_a_bad_folder_keeps_no_other_away(
@@ -163,8 +166,80 @@ def test_a_bad_folder_keeps_no_other_away(
     here, there = stores
     folders = [str(tmp_path / "none"), str(there.root)]
     assert main(["merge", *folders, "--results", str(here.root)]) == 2
-    assert "none holds neither records nor checkpoints" in capsys.readouterr().err
+    assert "none holds neither records nor checkpoints nor timings" in capsys.readouterr().err
     assert here.recorded([A, B, BOTH, OTHER]) == {A.id, B.id, BOTH.id, OTHER.id}
+
+
+# Timings
+
+
+def timed(store: Store, name: str, ms: int, **known: object) -> None:
+    """A table of a benchmark."""
+    table = pd.DataFrame([{"contestant": "ours", "ms": ms}])
+    with store.changing(timings.FOLDER):
+        line = {"table": f"{name}-cpu.csv", **known}
+        timings.path(store, line).write_text(table.to_csv(index=False))
+        timings.put(store, timings.TABLES, [line])
+
+
+def pace(store: Store, run: Run, day: int, device: str = "a GPU") -> dict[str, object]:
+    line = {"kind": json.loads(run.canonical_json()), "device": device, "when": f"2026-01-0{day}"}
+    with store.changing(timings.FOLDER):
+        timings.put(store, timings.PACES, [line])
+    return line
+
+
+def test_tables_of_benchmarks_that_are_not_here_come_over_and_others_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    for name, ours, theirs in (("alike", 5, 5), ("other", 5, 6), ("line", 5, 5)):
+        timed(here, name, ours, device="this")
+        timed(there, name, theirs, device="that" if name == "line" else "this")
+    timed(there, "new", 7, device="that")
+    before, theirs_before = files(here.root), files(there.root)
+    assert main(["merge", str(there.root), "--results", str(here.root)]) == 0
+    said = capsys.readouterr().out
+    assert "; 1 tables of benchmarks and 0 paces are new; of line-cpu.csv, other-cpu.csv, " in said
+    assert "timed in both, ours stay" in said
+    after = files(here.root)
+    assert after["benchmarks/new-cpu.csv"] == theirs_before["benchmarks/new-cpu.csv"]
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "benchmarks/new-cpu.csv",
+        "benchmarks/timings.jsonl",
+    }
+    assert [line["device"] for line in timings.lines(here, timings.TABLES)] == [
+        *("this", "this", "that", "this"),
+    ]
+    again = merge(here, there)
+    assert (again.tables, again.timed) == ([], ["line-cpu.csv", "other-cpu.csv"])
+    assert files(here.root) == after
+    assert files(there.root) == theirs_before
+
+
+def test_of_two_paces_the_newer_stays_whoever_takes(tmp_path: Path) -> None:
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    pace(here, A, 2)
+    newer = pace(there, A, 3)
+    ours = pace(here, B, 4)
+    pace(there, B, 1)
+    elsewhere = pace(there, B, 1, device="another")
+    other = Store(shutil.copytree(here.root, tmp_path / "other"))
+    assert len(merge(here, there).paces) == 2
+    found = timings.lines(here, timings.PACES)
+    assert sorted(found, key=str) == sorted([newer, ours, elsewhere], key=str)
+    assert merge(here, there) == Merged()
+    assert len(merge(there, other).paces) == 1
+    assert files(there.root) == files(here.root)
+
+
+def test_a_table_that_lacks_there_is_a_sentence(tmp_path: Path) -> None:
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    timed(there, "new", 7)
+    (there.root / "benchmarks" / "new-cpu.csv").unlink()
+    with pytest.raises(UserError, match=r"there/benchmarks/new-cpu.csv cannot be read"):
+        merge(here, there)
+    assert timings.lines(here, timings.TABLES) == []
 
 
 # Checkpoints

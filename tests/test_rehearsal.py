@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from experiments import engine, rehearsal
+from experiments import campaign, engine, rehearsal, timings
 from experiments.artifact import find
-from experiments.rehearsal import Rehearsed, hours, rehearse
+from experiments.record import Store
+from experiments.rehearsal import Rehearsed, keep, rehearse
 from experiments.spec import Run, options
 
 DIGITS = find("fig6").at("smoke")
@@ -67,11 +70,18 @@ def test_what_fails_is_told_and_the_others_are_tried(
     assert third.failure is None
 
 
-def test_the_hours_of_a_study_are_those_of_all_its_runs() -> None:
-    quick, slow, unknown = (
-        Rehearsed(run, 3_600, seconds)
-        for run, seconds in zip(DIGITS, (1.0, 2.0, None), strict=False)
-    )
-    found = {DIGITS[0]: quick, DIGITS[1]: quick, DIGITS[2]: slow, DIGITS[3]: unknown}
-    studies = {"one": DIGITS[:3], "other": DIGITS[2:4], "measured": MEASURED}
-    assert hours(studies, found) == {"one": 4.0, "other": None, "measured": 0}
+def test_a_pace_is_kept_with_how_it_came_about(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = dataclasses.replace(DIGITS[0], precision="bfloat16", seed=3)
+    for one in (Rehearsed(run, 64, 2.0), Rehearsed(run, 64, 0.5), Rehearsed(DIGITS[-1], 64)):
+        keep(one, store, "cpu", compiled=True)
+    (line,) = timings.lines(store, timings.PACES)  # the later one, and none of what was too short
+    kind = Run.from_json(json.dumps(line["kind"]))
+    assert kind == campaign.likenesses(run)[0]
+    assert (line["updates"], line["seconds_per_update"]) == (64, 0.5)
+    assert (line["device"], line["precision"], line["compiled"]) == ("cpu", "bfloat16", True)
+    assert line["versions"]["torch"]
+    assert datetime.fromisoformat(line["when"]).tzinfo is not None
+    other = dataclasses.replace(run, seed=7)
+    assert campaign.hours_left([other], store)["cpu"] == campaign.Left(0.0, 32 / 3600)
+    assert store.tasks() == []  # it is no record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from pathlib import Path
@@ -10,17 +9,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from experiments.record import ROOT, Store, as_line, surroundings, write_atomically
-
-FOLDER = "benchmarks"
+from experiments.record import ROOT, Store, surroundings, write_atomically
+from experiments.timings import FOLDER, TABLES, put
 
 
 def record(name: str, table: pd.DataFrame, device: str, results: Path = ROOT) -> Path:
     """Write a benchmark's table, in place of an earlier one from the same kind of device.
 
     Below `results` stand ``benchmarks/<name>-<kind of device>.csv`` and, with one line for each
-    table, ``benchmarks/timings.jsonl``. The line is written last. Timings belong to
-    their machine: they are no records of runs, and `merge` leaves them where they are.
+    table, ``benchmarks/timings.jsonl``. The line is written last.
 
     Returns
     -------
@@ -28,8 +25,7 @@ def record(name: str, table: pd.DataFrame, device: str, results: Path = ROOT) ->
         The table's file.
     """
     where = torch.device(device)
-    folder = results / FOLDER
-    path, provenance = folder / f"{name}-{where.type}.csv", folder / "timings.jsonl"
+    store, path = Store(results), results / FOLDER / f"{name}-{where.type}.csv"
     line = {
         "table": path.name,
         **surroundings(),
@@ -37,20 +33,10 @@ def record(name: str, table: pd.DataFrame, device: str, results: Path = ROOT) ->
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
-    with Store(results).changing(FOLDER):
-        lines = [json.loads(text) for text in _lines(provenance)]
-        lines = sorted([*(one for one in lines if one["table"] != path.name), line], key=_table)
+    with store.changing(FOLDER):
         write_atomically(path, table.to_csv(index=False))
-        write_atomically(provenance, "".join(map(as_line, lines)))
+        put(store, TABLES, [line])
     return path
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def _table(line: dict[str, object]) -> str:
-    return str(line["table"])
 
 
 def _describe(device: torch.device) -> str:
