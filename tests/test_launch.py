@@ -51,7 +51,7 @@ def outcomes(results: list[Result]) -> dict[str, object]:
 # The command, in a process of its own, on an artifact that it puts among the others.
 
 COMMAND = """
-import os, signal, sys
+import os, signal, sys, time
 from experiments import artifact, engine, progress
 from experiments.__main__ import main
 from experiments.artifact import Artifact
@@ -70,6 +70,8 @@ def execute(run, *, report, **places):
         report(done, total, loss, lr)
         if run == runs[-1] and done == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if kill_at < 0:
+            time.sleep(600)
 
     return whole(run, report=reporting, **places)
 
@@ -352,6 +354,7 @@ def test_what_does_not_stop_is_killed_in_time(
         assert 0 < timeout <= 3600
         while not places.checkpoint(endless).exists():
             time.sleep(0.1)
+        monkeypatch.setattr("time.time", lambda: hour.kill)
         return set(), set(at_work)
 
     monkeypatch.setattr(launch, "wait", wait)
@@ -536,27 +539,71 @@ def hidden(places: Places) -> list[str]:
     return [path.name for path in (places.store.root / ".checkpoints").iterdir()]
 
 
-def test_workers_end_with_their_parent(tiny: Run, places: Places, campaign: Start) -> None:
-    """After Ctrl-C, which the whole group gets, and after a kill, which the parent alone gets."""
-    endless = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in (0, 1))
-    blows = ("SIGINT", "SIGKILL")
-    campaigns = [campaign((run,), places, "--jobs", "2") for run in endless]
-    for process, blow in zip(campaigns, blows, strict=True):
+def when_at_work(process: subprocess.Popen[str]) -> None:
+    shown = ""
+    while "loss" not in shown:
         assert process.stderr is not None
-        shown = ""
-        while "loss" not in shown:  # the worker is at work
-            shown += process.stderr.read(1)
-            assert process.poll() is None, shown
-        if blow == "SIGINT":
-            os.killpg(process.pid, signal.SIGINT)
-        else:
-            process.kill()
+        shown += process.stderr.read(1)
+        assert process.poll() is None, shown
+
+
+def test_workers_end_with_their_parent(tiny: Run, places: Places, campaign: Start) -> None:
+    """After a kill, which the parent alone gets."""
+    process = campaign((dataclasses.replace(tiny, epochs=10_000),), places, "--jobs", "2")
+    when_at_work(process)
+    process.kill()
     # The pipes close when the last process that holds them has ended: the workers hold them too.
-    (_, errors), _ = (process.communicate(timeout=120) for process in campaigns)
-    assert [process.returncode for process in campaigns] == [130, -signal.SIGKILL]
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("blow", "send", "jobs"),
+    [
+        ("SIGINT", os.killpg, "2"),
+        ("SIGTERM", os.kill, "1"),
+        ("SIGTERM", os.killpg, "2"),
+        ("SIGHUP", os.killpg, "1"),
+    ],
+)
+def test_whoever_is_told_to_end_does_so_at_a_checkpoint(
+    tiny: Run,
+    places: Places,
+    campaign: Start,
+    blow: str,
+    send: Callable[[int, int], None],
+    jobs: str,
+) -> None:
+    """Ctrl-C and a closed connection reach the whole group, `kill` the parent alone.
+
+    What comes twice at once, as from a shell whose terminal closes, is one word.
+    """
+    runs = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in range(3))
+    process = campaign(runs, places, "--jobs", jobs)
+    when_at_work(process)
+    for _ in range(2):
+        send(process.pid, getattr(signal, blow))
+    told, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + getattr(signal, blow)
     assert "Traceback" not in errors
     assert errors.endswith("\nstopped; the same command goes on from here\n")
-    assert places.store.recorded(endless) == set()
+    assert f"\n3 are left ({jobs} {launch.PAUSED}, {3 - int(jobs)} {launch.NOT_BEGUN}); " in told
+    assert len(hidden(places)) == int(jobs)  # checkpoints, and no locks
+    assert not any(is_held(places, run) for run in runs)
+
+
+def test_a_second_signal_ends_at_once(tiny: Run, places: Places, campaign: Start) -> None:
+    """Where what is at work reaches no checkpoint: its report takes minutes."""
+    process = campaign((tiny,), places, kill_at=-1)
+    when_at_work(process)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    while "once more" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert errors.endswith("\nstopped; the same command goes on from here\n")
 
 
 FULL_DISK = """
