@@ -453,10 +453,12 @@ def parser() -> argparse.ArgumentParser:
     words = "runs side by side (default: 1, with Slurm all)"
     sub.add_argument("--jobs", type=int, metavar="N", help=words)
     sub.add_argument("--launcher", default="local", help="local (the default) or slurm")
-    words = "an option for sbatch, such as gres=gpu:1 or time=120 (minutes); may be repeated"
+    words = "an option for sbatch, such as gres=gpu:1 or time=2:00:00; may be repeated"
     sub.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=words)
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
-    sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
+    sub.add_argument(
+        "--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m, 1:30:00 ..."
+    )
     words = "drop, and run anew, what was recorded or begun when your --optimizer was another"
     sub.add_argument("--again", action="store_true", help=words)
     words = "write the curves there for TensorBoard, as they come"

@@ -46,6 +46,7 @@ LOOK_SECONDS = 0.5
 
 PAUSED = "stopped at a checkpoint"
 CUT_OFF = "cut off after a checkpoint"
+LOST = "cut off before its first checkpoint"
 NO_TIME = "not begun for lack of time"
 HELD = "in other hands"
 NOT_BEGUN = "not begun"
@@ -256,6 +257,10 @@ class Waiting:
             self.stop()
         return self.stopped
 
+    def cut_off(self, run: Run) -> Outcome:
+        """A run that is ended before it has stopped."""
+        return Outcome(run, left=CUT_OFF if self.places.checkpoint(run).exists() else LOST)
+
     def again(self, outcome: Outcome) -> bool:
         """Whether a run that another process holds is to be tried once more, after all others."""
         if outcome.left != HELD or outcome.run in self.held:
@@ -319,7 +324,7 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
                 ended, _ = wait(at_work, max(0.0, left), FIRST_COMPLETED)
                 if not ended and time.time() >= waiting.budget.kill:
                     for _, _, run in at_work.values():
-                        yield Outcome(run, left=CUT_OFF)
+                        yield waiting.cut_off(run)
                     break
                 for future in ended:
                     worker, places, run = at_work.pop(future)

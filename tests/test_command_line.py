@@ -608,12 +608,14 @@ def test_the_folders_can_be_named_by_the_environment(
     assert command_line.parser().parse_args(["data", "digits"]).data_dir == REPOSITORY / "data"
 
 
-@pytest.mark.parametrize("option", ["time=5", "time=1h", "time", "time=0", "time=-5"])
+@pytest.mark.parametrize(
+    "option", ["time=5", "time=1h", "time", "time=0", "time=-5", "time=1:2:3:4", "time=0:00"]
+)
 def test_without_slurm_its_launcher_is_a_sentence(
     sentence: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     words = ["run", "fig8", "--launcher", "slurm", "--slurm", option]
     said = sentence(*words, "--results", tmp_path / "results")
-    assert f"{option} is no number of minutes; give one" in said or option == "time=5"
+    assert f"{option} is no time; give one such as time=120 (m" in said or option == "time=5"
     assert ("there is no Slurm here" in said) == (option == "time=5")

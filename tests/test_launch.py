@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import engine, launch, machine
+from experiments import engine, launch, machine, slurm
 from experiments.campaign import Budget
 from experiments.errors import RunFailed, UserError
 from experiments.hold import hold
@@ -179,6 +179,13 @@ class Pool:
         return done
 
     def shutdown(self) -> None: ...
+
+
+class Idle(Pool):
+    """Whose worker never comes to an end."""
+
+    def submit(self, *_: object) -> Future[launch.Outcome]:
+        return Future()
 
 
 @pytest.mark.parametrize(
@@ -364,6 +371,19 @@ def test_what_does_not_stop_is_killed_in_time(
     assert places.checkpoint(endless).exists()
     assert multiprocessing.active_children() == []
     assert not is_held(places, endless)
+
+
+def test_of_what_was_cut_off_it_is_said_whether_it_has_a_checkpoint(
+    tiny: Run, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A measurement has none, however long it was at work."""
+    monkeypatch.setattr(launch, "ProcessPoolExecutor", Idle)
+    places.checkpoint(tiny).parent.mkdir(parents=True)
+    places.checkpoint(tiny).touch()
+    runs = [("smoke", run) for run in (tiny, MEASUREMENTS[0])]
+    soon = Budget(stop=time.time() + 600, kill=time.time() + 1)
+    ended = launch.launch(runs, places, 2, quiet=True, budget=soon)
+    assert ended.left == {tiny: launch.CUT_OFF, MEASUREMENTS[0]: launch.LOST}
 
 
 def test_nothing_begins_that_would_leave_nothing(places: Places) -> None:
@@ -604,6 +624,82 @@ def test_a_second_signal_ends_at_once(tiny: Run, places: Places, campaign: Start
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
     assert errors.endswith("\nstopped; the same command goes on from here\n")
+
+
+# Jobs of a cluster, as far as that goes without one; tests/slurm has the rest
+
+
+@pytest.mark.parametrize(
+    ("limit", "until", "stops_at", "put_back"),
+    [(7200, 9000, 6960, True), (7200, 5000, 5000, False), (300, 9000, 200, True)],
+)
+def test_a_job_stops_at_a_checkpoint_before_its_limit_and_goes_back_into_the_queue(
+    tiny: Run,
+    places: Places,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float,
+    until: float,
+    stops_at: float,
+    put_back: bool,
+) -> None:
+    """Unless the time of the whole campaign is up."""
+    now = [0.0]
+
+    def stop(run: Run, scale: str, places: Places, until: float) -> launch.Outcome:
+        now[0] = until
+        return launch.Outcome(run, left=launch.PAUSED)
+
+    heard = []
+    monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr(slurm, "carry_out", stop)
+    before = signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
+    try:
+        slurm.Job(limit)(tiny, "smoke", places, until)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert now == [stops_at]
+    assert heard == [signal.SIGUSR2] * put_back
+
+
+CLUSTER = {
+    "srun": "",
+    "sbatch": "cat $1 >>submitted; echo Submitted batch job 7",
+    "squeue": "for n in $(seq 0 999); do echo 7_$n PD; done",
+    "scancel": "echo $* >>cancelled",
+}
+
+
+def test_more_jobs_than_an_array_holds_wait_and_a_signal_takes_back_those_in_the_queue(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster whose jobs stay where they are, and a signal right after the first array."""
+    for name, text in CLUSTER.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    runs = [("smoke", dataclasses.replace(MEASUREMENTS[0], seed=seed)) for seed in range(1_002)]
+    ended = launch.launch(
+        runs,
+        places,
+        9,
+        quiet=True,
+        launcher=slurm.Slurm(("job-name=mine", "time=1-2:30", "--qos=low")),
+        told=Path("submitted").exists,
+    )
+    assert ended.left == {run: launch.NOT_BEGUN for _, run in runs}
+    options = re.findall("#SBATCH --(.*)", Path("submitted").read_text())
+    assert {"array=0-999%9", f"time={26 * 60 + 30}", "qos=low"} <= set(options)
+    assert [one for one in options if "name" in one] == ["job-name=mine"]
+    assert Path("cancelled").read_text().split() == [f"7_{number}" for number in range(1_000)]
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("90", 90), ("90:01", 91), ("1:30:00", 90), ("1-0", 1440), ("1-2:30", 1590), ("0-0:1:30", 2)],
+)
+def test_slurms_notations_of_a_time_are_known(text: str, minutes: int) -> None:
+    assert slurm._minutes(text) == minutes
 
 
 FULL_DISK = """
