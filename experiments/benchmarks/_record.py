@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from experiments.record import ROOT, Store, as_line, surroundings, write_atomically
+from experiments.record import (
+    ROOT,
+    Store,
+    as_line,
+    processor,
+    surroundings,
+    write_atomically,
+)
 
 FOLDER = "benchmarks"
 
@@ -57,13 +63,4 @@ def _describe(device: torch.device) -> str:
     """What a timing depends on: the GPU's name, or the processor's and the instructions used."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _processor() -> str:
-    """The processor's model, which Python's standard library does not give on Linux."""
-    try:
-        words = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in words if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"
