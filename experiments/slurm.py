@@ -186,9 +186,9 @@ def _ends(jobs: dict[Any, Run], campaign: Waiting) -> Iterator[tuple[Any, Outcom
             if job.paths.result_pickle.exists():
                 outcome = _outcome(job, run)
             elif over:
-                never = (states or {}).get(job.job_id) == PENDING
-                why = NOT_BEGUN if campaign.is_over() else NO_TIME
-                outcome = Outcome(run, left=why) if never else campaign.cut_off(run)
+                outcome = campaign.cut_off(run)
+                if outcome.left == LOST and (states or {}).get(job.job_id) == PENDING:
+                    outcome = Outcome(run, left=NOT_BEGUN if campaign.is_over() else NO_TIME)
             elif states is None or job.job_id in states:
                 missing.pop(job, None)
                 continue
