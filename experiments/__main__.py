@@ -7,16 +7,23 @@ import sys
 import time
 from collections.abc import Sequence
 
+from experiments.stopping import Stopping
+
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; a package that lacks, and Ctrl-C, are told without a traceback."""
-    began = time.time()
+    """Run a command; a package that lacks, Ctrl-C and its like are told without a traceback."""
+    began, stopping = time.time(), Stopping()
+    with stopping.listening():
+        return _main(words, began, stopping)
+
+
+def _main(words: Sequence[str] | None, began: float, stopping: Stopping) -> int:
     try:
         from experiments import command_line  # in here, for it needs packages itself
 
-        status = command_line.main(words, began)
+        status = command_line.main(words, began, stopping)
         sys.stdout.flush()
-        return status
+        return status if stopping.number is None else stopping.status
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("experiments", "radam_core"):
@@ -32,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return stopping.status
 
 
 if __name__ == "__main__":

@@ -65,13 +65,14 @@ def seeds(text: str) -> list[range]:
 
 
 def seconds(text: str) -> float:
-    """A time such as ``90s``, ``9m`` or ``1h30m``.
+    """A time such as ``90s``, ``9m``, ``1h30m`` or ``1:30:00``.
 
     Raises
     ------
     UserError
         If it is none.
     """
+    text = re.sub(r"^(\d+):([0-5]\d):([0-5]\d)$", r"\1h\2m\3s", text)
     parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
     total = sum(float(number) * UNITS[unit] for number, unit in parts)
     if "".join(map("".join, parts)) != text or not 0 < total <= YEAR:

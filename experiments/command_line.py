@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from experiments.errors import UserError
 from experiments.hold import hold
 from experiments.record import ROOT, Store
 from experiments.spec import SCALES, Optim, Run
+from experiments.stopping import Stopping
 from experiments.verdict import Verdict, to_json
 
 if TYPE_CHECKING:
@@ -52,16 +53,16 @@ def run(arguments: argparse.Namespace) -> None:
     from experiments import engine, group, machine
 
     launcher = _launcher(arguments)
-    with group.joined(arguments.device) as arguments.device:
+    with arguments.stopping.noted() as told, group.joined(arguments.device) as arguments.device:
         if launcher is None:
             machine.find_device(arguments.device)
         if group.current().leads:
-            _run(arguments, launcher)
+            _run(arguments, launcher, told)
         else:
             engine.follow(arguments.device, arguments.data_dir, arguments.compile)
 
 
-def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
+def _run(arguments: argparse.Namespace, launcher: Slurm | None, told: Callable[[], bool]) -> None:
     from experiments import group, launch
 
     chosen = list(_those_named(arguments, arguments.scale).values())
@@ -96,7 +97,7 @@ def _run(arguments: argparse.Namespace, launcher: Slurm | None) -> None:
     if chosen[0].other is not None:
         _heed_changes([one for _, one in runs], chosen[0].other, places, arguments.again)
     try:
-        tell(launch.launch(runs, places, jobs, budget=budget, launcher=launcher))
+        tell(launch.launch(runs, places, jobs, budget=budget, launcher=launcher, told=told))
     except launch.Unfinished as error:
         tell(error.campaign)
         raise
@@ -517,10 +518,12 @@ def parser() -> argparse.ArgumentParser:
     words = "runs side by side (default: 1, with Slurm all)"
     sub.add_argument("--jobs", type=int, metavar="N", help=words)
     sub.add_argument("--launcher", default="local", help="local (the default) or slurm")
-    words = "an option for sbatch, such as gres=gpu:1 or time=120 (minutes); may be repeated"
+    words = "an option for sbatch, such as gres=gpu:1 or time=2:00:00; may be repeated"
     sub.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=words)
     sub.add_argument("--compile", action="store_true", help="use torch.compile; for GPUs")
-    sub.add_argument("--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m ...")
+    sub.add_argument(
+        "--time-budget", metavar="TIME", help="stop within 90s, 9m, 1h30m, 1:30:00 ..."
+    )
     words = "drop, and run anew, what was recorded or begun when your --optimizer was another"
     sub.add_argument("--again", action="store_true", help=words)
     words = "write the curves there for TensorBoard, as they come"
@@ -560,12 +563,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(words: Sequence[str] | None, began: float) -> int:
+def main(words: Sequence[str] | None, began: float, stopping: Stopping) -> int:
     """Run a command, which began then; what the user can mend is one sentence and status 2.
 
     What nobody had foreseen is told with its traceback, and status 1.
     """
-    arguments = parser().parse_args(words, argparse.Namespace(began=began))
+    arguments = parser().parse_args(words, argparse.Namespace(began=began, stopping=stopping))
     try:
         arguments.action(arguments)
     except UserError as error:

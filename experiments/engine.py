@@ -14,7 +14,7 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from experiments import group, optimizers, precision, tasks
 from experiments.errors import OptimizerFailed, UserError, unwritable
 from experiments.group import Group
 from experiments.machine import conditions, describe, find_device, is_out_of_memory, named, settings
-from experiments.record import THEN, Result, replacing
+from experiments.record import THEN, Result, replacing, surroundings
 from experiments.replay import Replay
 from experiments.spec import Run
 from radam_core.probes import Histogram, LogBins, Probe
@@ -39,8 +39,10 @@ Report = Callable[[int, int, float, float], None]
 Loss = Callable[[nn.Module, tasks.Batch], Tensor]
 PROGRESS = (
     *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at"),
-    *("devices", "sources", "notes"),
+    *("devices", "processors", "commits", "dirty", "torches", "sources", "notes"),
 )
+ORIGINS = ("devices", "processors", "commits", "dirty", "torches", "sources")
+"""What a run was made with: lists, of all that it was made with one after the other."""
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
 OF_THE_DEVICE = ("lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
@@ -134,7 +136,7 @@ def execute(
             finally:
                 training.replay = None  # it has the training, too: neither would go by itself
             metrics, curves, status = training.metrics, training.curves, training.status
-            provenance["device"] = THEN.join(training.devices)
+            provenance |= training.origins(provenance["versions"])
             provenance |= {"compiled": compiled, "processes": group.current().size}
             if precision.is_emulated(run.precision, where, compiled):
                 provenance["arithmetic"] = f"float32, rounded to {run.precision}"
@@ -237,8 +239,11 @@ class _Training:
         self.metrics: dict[str, float] = {}
         self.notes: dict[str, Any] = {}
         self.diverged_at: int | None = None
+        here = surroundings()
         self.devices = [describe(device)]  # all that worked on it, one after the other
-        self.sources = list(optimizers.sources(run.optim))  # of its optimizer: the same
+        self.processors, self.commits = [here["processor"]], [here["commit"]]  # the same
+        self.dirty, self.torches = [here["dirty"]], [here["versions"].get("torch")]
+        self.sources = list(optimizers.sources(run.optim))  # of its optimizer
         self.started: float | None = None  # when this process had done its first update
         self.evaluation: float | None = None  # seconds that the last one took
 
@@ -246,6 +251,17 @@ class _Training:
     def status(self) -> str:
         """How the run ended."""
         return "finished" if self.diverged_at is None else "diverged"
+
+    def origins(self, versions: dict[str, str]) -> dict[str, Any]:
+        """What a record says of all that it was made with, and not by this process alone."""
+        torches = _joined(self.torches)
+        return {
+            "device": _joined(self.devices),
+            "processor": _joined(self.processors),
+            "commit": _joined(self.commits),
+            "dirty": any(self.dirty) or self.dirty[-1],
+            "versions": versions | ({"torch": torches} if torches else {}),
+        }
 
     def train(self) -> None:
         """The loop: every epoch trains, evaluates and writes a checkpoint."""
@@ -446,7 +462,7 @@ class _Training:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.schedule.apply()
-        here = {name: getattr(self, name) for name in ("devices", "sources")}
+        here = {name: getattr(self, name) for name in ORIGINS}
         for name in PROGRESS:
             setattr(self, name, state.get(name, getattr(self, name)))  # an older one lacks some
         for name, own in here.items():
@@ -518,6 +534,10 @@ def _compiled(loss: Loss) -> Loss:
     """The loss compiled for this run; else many runs would reach the limit of recompilations."""
     torch.compiler.reset()
     return torch.compile(loss, dynamic=False)
+
+
+def _joined(origins: Sequence[str | None]) -> str | None:
+    return THEN.join(one for one in origins if one) or None
 
 
 def _points(histogram: Histogram) -> Iterator[tuple[str, float]]:

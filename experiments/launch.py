@@ -33,15 +33,20 @@ from experiments.hold import hold
 from experiments.progress import Progress
 from experiments.record import OUT_OF_MEMORY, Result, Store
 from experiments.spec import Run, names
+from experiments.stopping import SIGNALS
 
 MARGIN = 1.5
 """A run is begun if so many times what its like needed to reach a checkpoint is left."""
 
 PATIENCE = 60.0
-"""Seconds that the others have to reach a checkpoint where one run's error ends the campaign."""
+"""Seconds to reach a checkpoint, where one run's error or a signal ends the campaign."""
+
+LOOK_SECONDS = 0.5
+"""Between two looks whether the campaign was told to end."""
 
 PAUSED = "stopped at a checkpoint"
 CUT_OFF = "cut off after a checkpoint"
+LOST = "cut off before its first checkpoint"
 NO_TIME = "not begun for lack of time"
 HELD = "in other hands"
 NOT_BEGUN = "not begun"
@@ -144,6 +149,7 @@ def launch(
     quiet: bool = False,
     budget: Budget | None = None,
     launcher: Launcher | None = None,
+    told: Callable[[], bool] = lambda: False,
 ) -> Campaign:
     """Carry out the runs that are not recorded yet, in their order, and record each as it ends.
 
@@ -162,6 +168,8 @@ def launch(
         When to end, if at a certain time.
     launcher
         What hands out the runs, if not processes of this machine.
+    told
+        Asked now and then: whether to end the campaign, and the runs at work at a checkpoint.
 
     Raises
     ------
@@ -179,7 +187,7 @@ def launch(
         pass
     budget = budget or Budget()
     with Progress(len(outstanding), quiet, names(run for _, run in runs)) as progress:
-        waiting = Waiting(outstanding, places, budget, progress, launcher is not None)
+        waiting = Waiting(outstanding, places, budget, progress, launcher is not None, told)
         # Alone, this process could not kill itself in time; in a group it has to be the one.
         alone = (jobs == 1 and budget.kill == math.inf) or group.current().size > 1
         outcomes = (launcher or (_in_turn if alone else _side_by_side))(waiting, jobs)
@@ -215,9 +223,11 @@ class Waiting:
         budget: Budget,
         progress: Progress,
         elsewhere: bool,
+        told: Callable[[], bool],
     ) -> None:
         self.scales, self.places, self.budget, self.progress = outstanding, places, budget, progress
         self.elsewhere = elsewhere  # on devices that nobody here knows the pace of
+        self.told = told  # whether to stop
         failed = {line["run_id"] for line in places.store.provenance(outstanding)}
         self.runs = sorted(outstanding, key=lambda run: run.id in failed)
         self.held: set[Run] = set()
@@ -229,7 +239,7 @@ class Waiting:
         seconds = self._seconds()
         left = self.budget.stop - time.time()
         fits = (run for run in self.runs if MARGIN * seconds(run) < left)
-        run = None if self.closed else next(fits, None)
+        run = None if self.is_over() or self.closed else next(fits, None)
         if run is not None:
             self.runs.remove(run)
             self.progress.begins(run, self.places.checkpoint(run).exists())
@@ -240,6 +250,16 @@ class Waiting:
         self.closed = self.stopped = True
         now = time.time()
         self.budget = Budget(now, min(self.budget.kill, now + PATIENCE))
+
+    def is_over(self) -> bool:
+        """Whether those at work are to stop now."""
+        if self.told() and not self.stopped:
+            self.stop()
+        return self.stopped
+
+    def cut_off(self, run: Run) -> Outcome:
+        """A run that is ended before it has stopped."""
+        return Outcome(run, left=CUT_OFF if self.places.checkpoint(run).exists() else LOST)
 
     def again(self, outcome: Outcome) -> bool:
         """Whether a run that another process holds is to be tried once more, after all others."""
@@ -265,7 +285,7 @@ Launcher = Callable[[Waiting, int], Generator[Outcome]]
 def _in_turn(waiting: Waiting, _: int) -> Generator[Outcome]:
     while (run := waiting.next()) is not None:
         order = (run, waiting.scales[run], waiting.places, waiting.budget.stop)
-        yield carry_out(*order, report=waiting.progress.report)
+        yield carry_out(*order, report=waiting.progress.report, stopped=waiting.is_over)
 
 
 def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
@@ -294,16 +314,17 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
                 for worker, places, run in begun:
                     share = busy[places.device]
                     order = (run, waiting.scales[run], places, waiting.budget.stop, share)
-                    at_work[worker.submit(_carry_out_in_worker, *order)] = (worker, places, run)
+                    with _unheard():
+                        work = worker.submit(_carry_out_in_worker, *order)
+                    at_work[work] = (worker, places, run)
                 if not at_work:
                     break
-                over.value = waiting.stopped
-                left = waiting.budget.kill - time.time()
-                timeout = max(0.0, left) if left < math.inf else None
-                ended, _ = wait(at_work, timeout, FIRST_COMPLETED)
-                if not ended:
+                over.value = waiting.is_over()
+                left = min(waiting.budget.kill - time.time(), LOOK_SECONDS)
+                ended, _ = wait(at_work, max(0.0, left), FIRST_COMPLETED)
+                if not ended and time.time() >= waiting.budget.kill:
                     for _, _, run in at_work.values():
-                        yield Outcome(run, left=CUT_OFF)
+                        yield waiting.cut_off(run)
                     break
                 for future in ended:
                     worker, places, run = at_work.pop(future)
@@ -313,11 +334,21 @@ def _side_by_side(waiting: Waiting, jobs: int) -> Generator[Outcome]:
                         worker, outcome = pool(), Outcome(run, left=KILLED)
                     idle.append((worker, places))
                     yield outcome
-        finally:  # Ctrl-C too: checkpoints hold what was done so far
+        finally:  # a second Ctrl-C too: checkpoints hold what was done so far
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()  # the idle too: to unload torch takes them seconds
             for worker in pools:
                 worker.shutdown()
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """A process that starts now will not hear what reaches all, as Ctrl-C does: we end it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _devices(name: str, jobs: int) -> list[str]:
@@ -427,7 +458,6 @@ def _start_worker(messages: Any, over: Any, threads: int) -> None:
     global _messages, _over  # what is shared can reach a pool's worker only when it starts
     _messages, _over = messages, over
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

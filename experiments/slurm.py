@@ -7,12 +7,15 @@ checkpoint. The results folder must be one that the nodes share.
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,10 @@ from experiments.launch import (
     CUT_OFF,
     FAILED,
     KILLED,
+    LOST,
     NO_TIME,
+    NOT_BEGUN,
+    PAUSED,
     Outcome,
     Places,
     Waiting,
@@ -41,15 +47,37 @@ GRACE_SECONDS = 20.0
 LIMIT_MINUTES = 60
 TIMES = 1000
 """How often a job may meet its time limit."""
+SIGNAL_SECONDS = 90
+"""So long before its limit a job is sent a signal; Slurm may be a minute early."""
+MARGIN_SECONDS = 240.0
+"""So long before its limit, but no more than a third of it, a job stops at a checkpoint."""
+ARRAY = 1000
+"""The most jobs of an array: more than that Slurm refuses, unless it is told otherwise."""
+TIME = re.compile(r"(?:(\d+)-)?(\d+(?::\d+){0,2})")
+"""Minutes, minutes:seconds, hours:minutes:seconds; after days, hours come first."""
 REPOSITORY = Path(__file__).parent.parent
 
 
+@dataclasses.dataclass(frozen=True)
 class Job:
-    """One run: a job that submitit may put back into the queue, and that then goes on."""
+    """One run: a job that submitit may put back into the queue, and that then goes on.
+
+    Attributes
+    ----------
+    limit
+        Seconds that a start of it may take.
+    """
+
+    limit: float
 
     def __call__(self, run: Run, scale: str, places: Places, until: float) -> Outcome:
-        """Do the run."""
-        return carry_out(run, scale, places, until)
+        """Do the run, or as much of it as this start has the time for."""
+        margin = min(MARGIN_SECONDS, self.limit / 3)
+        outcome = carry_out(run, scale, places, min(until, time.time() + self.limit - margin))
+        if outcome.left == PAUSED and time.time() < until:
+            # What Slurm would send before long: submitit then has it put the job back.
+            signal.raise_signal(signal.Signals[f"SIG{submitit.JobEnvironment.USR_SIG}"])
+        return outcome
 
     def checkpoint(self, *order: Any) -> submitit.helpers.DelayedSubmission:
         """What to submit again where a job must give way: the same, for its files say the rest."""
@@ -63,8 +91,8 @@ class Slurm:
     Attributes
     ----------
     options
-        Those of sbatch, such as ``("partition=gpu", "gres=gpu:1", "time=120")``. `time`, in
-        minutes, limits every start of a job.
+        Those of sbatch, such as ``("partition=gpu", "gres=gpu:1", "time=2:00:00")``. `time`
+        limits every start of a job.
     """
 
     options: Sequence[str] = ()
@@ -76,12 +104,12 @@ class Slurm:
         at_work: dict[Any, Run] = {}
         died = False
         try:
-            while runs := list(iter(waiting.next, None)):
+            while runs := list(islice(iter(waiting.next, None), ARRAY)):
                 orders = [(run, waiting.scales[run], places, waiting.budget.stop) for run in runs]
                 at_work = dict(zip(self._submit(folder, orders, jobs), runs, strict=True))
                 for job, outcome in _ends(at_work, waiting):
                     died |= outcome.left in (KILLED, FAILED)
-                    if outcome.left not in (CUT_OFF, NO_TIME):
+                    if outcome.left not in (CUT_OFF, LOST, NO_TIME, NOT_BEGUN):
                         del at_work[job]
                     yield outcome
         finally:
@@ -99,11 +127,12 @@ class Slurm:
             executor.update_parameters(
                 job_name="radam",
                 time=minutes,
+                signal_delay_s=SIGNAL_SECONDS,
                 array_parallelism=jobs,
                 setup=[f"export PYTHONPATH={paths}"],
                 additional_parameters=given,
             )
-            return list(executor.map_array(Job(), *zip(*orders, strict=True)))
+            return list(executor.map_array(Job(60.0 * minutes), *zip(*orders, strict=True)))
         except OSError as error:
             raise UserError(
                 f"{folder} cannot be written ({error.strerror or error}); name with --results a "
@@ -116,16 +145,24 @@ class Slurm:
 
 
 def _option(text: str) -> tuple[str, str | bool]:
-    """An option of sbatch: ``key=value``, or a key alone."""
+    """An option of sbatch: ``key=value``, or a key alone; named as submitit names its own."""
     key, equals, value = text.removeprefix("--").partition("=")
-    return key, value if equals else True
+    return key.replace("-", "_"), value if equals else True
 
 
 def _minutes(text: str | bool) -> int:
-    if not (isinstance(text, str) and text.isdecimal() and int(text) > 0):
+    """A time in one of Slurm's notations, in minutes; as there, begun ones count."""
+    found = TIME.fullmatch(str(text))
+    days, clock = found.groups(default="0") if found else ("0", "0")
+    parts = [int(part) for part in clock.split(":")]
+    if found and found[1] is None and len(parts) < 3:
+        parts.insert(0, 0)  # without days, one or two numbers are no hours
+    hours, minutes, seconds = (*parts, 0, 0)[:3]
+    total = 60 * (24 * int(days) + hours) + minutes + (seconds > 0)
+    if not total:
         given = "time" if text is True else f"time={text}"
-        raise UserError(f"{given} is no number of minutes; give one such as time=120")
-    return int(text)
+        raise UserError(f"{given} is no time; give one such as time=120 (minutes) or time=2:00:00")
+    return total
 
 
 def _absolute(places: Places) -> Places:
@@ -144,13 +181,14 @@ def _ends(jobs: dict[Any, Run], campaign: Waiting) -> Iterator[tuple[Any, Outcom
     missing: dict[Any, float] = {}  # since when the queue lacks a job that left no result
     while waiting:
         states = _states()
-        over = time.time() >= campaign.budget.kill
+        over = campaign.told() or time.time() >= campaign.budget.kill
         for job, run in list(waiting.items()):
             if job.paths.result_pickle.exists():
                 outcome = _outcome(job, run)
             elif over:
-                never = (states or {}).get(job.job_id) == PENDING
-                outcome = Outcome(run, left=NO_TIME if never else CUT_OFF)
+                outcome = campaign.cut_off(run)
+                if outcome.left == LOST and (states or {}).get(job.job_id) == PENDING:
+                    outcome = Outcome(run, left=NOT_BEGUN if campaign.is_over() else NO_TIME)
             elif states is None or job.job_id in states:
                 missing.pop(job, None)
                 continue

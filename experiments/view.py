@@ -156,7 +156,7 @@ def across(*names: str) -> Markdown | None:
     if not titles:
         return None
     return Markdown(
-        f":::{{note}}\nWithin a seed, some arms ran on one device and some on another: "
+        f":::{{note}}\nWithin a seed, some arms ran on one kind of machine and some on another: "
         f"{'; '.join(titles)}. [The ledger](ledger.md) says what that costs.\n:::"
     )
 

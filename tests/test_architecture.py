@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).parent.parent
 ARROWS = {
     "radam_core": "torch numpy radam_core",
     "experiments.errors": "",
+    "experiments.stopping": "",
     "experiments.spec": "",
     "experiments.record": "pandas filelock spec errors",
     "experiments.verdict": "pandas scipy",
@@ -49,7 +50,7 @@ ARROWS = {
     "experiments.progress": "tqdm spec errors",
     "experiments.tensorboard": "torch spec errors tasks",
     "experiments.launch": "torch spec errors record machine campaign engine group hold progress "
-    "tensorboard",
+    "tensorboard stopping",
     "experiments.slurm": "submitit spec errors record launch",
     "experiments.benchmarks": "torch torchvision transformers pandas benchmarks spec errors record "
     "timings tasks data engine radam_core",
@@ -59,8 +60,8 @@ ARROWS = {
     "report style artifact ledger engine",
     "experiments.command_line": "pandas spec errors hold record verdict report style artifact "
     "campaign launch merge slurm tensorboard machine engine group optimizers tasks data benchmarks "
-    "yours rehearsal ledger",
-    "experiments.__main__": "command_line",
+    "yours rehearsal ledger stopping",
+    "experiments.__main__": "command_line stopping",
     "experiments": "",
 }
 """What each module, or package, may import: other packages, and parts of `experiments` by their

@@ -51,7 +51,8 @@ def test_a_task_is_a_comparison_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("90s", 90), ("9m", 540), ("1h30m", 5400), ("0.5h", 1800)]
+    ("text", "expected"),
+    [("90s", 90), ("9m", 540), ("1h30m", 5400), ("0.5h", 1800), ("1:30:05", 5405)],
 )
 def test_a_time_has_units(text: str, expected: float) -> None:
     assert seconds(text) == expected
@@ -70,7 +71,9 @@ def test_what_names_no_seeds_is_a_sentence(text: str) -> None:
         seeds(text)
 
 
-@pytest.mark.parametrize("text", ["", "9", "m", "9 m", "-9m", "9d", "0s", "nine", "1h30", "99999h"])
+@pytest.mark.parametrize(
+    "text", ["", "9", "m", "9 m", "-9m", "9d", "0s", "nine", "1h30", "99999h", "1:30", "1:60:00"]
+)
 def test_what_is_no_time_is_a_sentence(text: str) -> None:
     with pytest.raises(
         UserError, match="is no time of up to a year; give one such as 90s, 9m or 1h30m"

@@ -34,6 +34,7 @@ from experiments.hold import hold
 from experiments.launch import Places
 from experiments.record import Result, Store
 from experiments.spec import SCALES, Optim, Run
+from experiments.stopping import SIGNALS
 from experiments.tasks import _images
 
 REPOSITORY = Path(__file__).parent.parent
@@ -678,11 +679,40 @@ def test_ctrl_c_stops_without_a_traceback_and_keeps_what_is_done(
         return whole(run, **how)
 
     monkeypatch.setattr(launch.engine, "execute", interrupted)
-    assert main(["run", "fig8", "thm1", "--results", str(tmp_path)]) == 130
-    assert capsys.readouterr().err.endswith("\nstopped; the same command goes on from here\n")
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    assert main(["run", "fig8", "thm1", "fig6", "--results", str(tmp_path)]) == 130
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+    said = capsys.readouterr()
+    assert "\n12 are left (12 not begun); the same command goes on from here\n" in said.out
+    assert said.err.endswith("\nstopped; the same command goes on from here\n")
     store = Store(tmp_path)
-    assert len(store.recorded(artifacts()["fig8"].at("smoke"))) == 1
-    assert len(store.recorded(artifacts()["thm1"].at("smoke"))) == 0
+    for name, count in (("fig8", 1), ("thm1", 1), ("fig6", 0)):  # a measurement has no checkpoint
+        assert len(store.recorded(artifacts()[name].at("smoke"))) == count
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_where_no_run_is_at_work_a_signal_ends_a_command_at_once(
+    number: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "dup2", lambda *_: None)  # as SIGHUP does where a terminal has gone
+
+    def fail(_: object) -> None:
+        os.kill(os.getpid(), number)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(command_line, "artifacts", lambda: fail(None))
+    assert main(["list"]) == status
+    assert capsys.readouterr().err == "\nstopped; the same command goes on from here\n"
+
+
+def test_who_was_started_to_ignore_a_signal_ignores_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(command_line, "main", lambda *_: os.kill(os.getpid(), signal.SIGHUP))
+        assert main(["list"]) is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_folders_can_be_named_by_the_environment(
@@ -694,12 +724,14 @@ def test_the_folders_can_be_named_by_the_environment(
     assert command_line.parser().parse_args(["data", "digits"]).data_dir == REPOSITORY / "data"
 
 
-@pytest.mark.parametrize("option", ["time=5", "time=1h", "time", "time=0", "time=-5"])
+@pytest.mark.parametrize(
+    "option", ["time=5", "time=1h", "time", "time=0", "time=-5", "time=1:2:3:4", "time=0:00"]
+)
 def test_without_slurm_its_launcher_is_a_sentence(
     sentence: Sentence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     words = ["run", "fig8", "--launcher", "slurm", "--slurm", option]
     said = sentence(*words, "--results", tmp_path / "results")
-    assert f"{option} is no number of minutes; give one" in said or option == "time=5"
+    assert f"{option} is no time; give one such as time=120 (m" in said or option == "time=5"
     assert ("there is no Slurm here" in said) == (option == "time=5")

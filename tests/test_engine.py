@@ -1,5 +1,6 @@
 """The training loop: interruption changes no bit, divergence is a result, bad input a sentence."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments import engine, optimizers, tasks
+from experiments import engine, machine, optimizers, tasks
 from experiments.engine import Paused, execute
 from experiments.errors import UserError
 from experiments.record import Result
@@ -242,6 +243,47 @@ def test_time_is_counted_over_all_the_pieces(
     monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))  # a second an epoch
     result, _ = interrupted(tiny, tmp_path / "run.pt", reports=3)
     assert result.provenance["wall_seconds"] == tiny.epochs
+
+
+def test_a_record_names_all_that_a_run_was_made_with(
+    tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three commits, of which the first had changes and the last was on another machine."""
+    pieces = [
+        ("a", True, "2.14.0", "one"),
+        ("b", False, "2.15.0", "one"),
+        ("c", False, "2.15.0", "two"),
+    ]
+    for commit, dirty, version, processor in pieces:
+        versions = {"python": "3.13", "torch": version}
+        here = {"commit": commit, "dirty": dirty, "versions": versions, "processor": processor}
+        for module in (engine, machine):
+            monkeypatch.setattr(module, "surroundings", lambda here=here: here)
+        stops = iter([False, False, commit != "c"])
+        with contextlib.suppress(Paused):
+            result = execute(
+                tiny, checkpoint=tmp_path / "run.pt", stopped=lambda stops=stops: next(stops, False)
+            )
+    found = result.provenance
+    assert found["commit"] == "a, then b, then c"
+    assert found["versions"] == {"python": "3.13", "torch": "2.14.0, then 2.15.0"}
+    assert (found["processor"], found["device"]) == ("one, then two", "cpu")
+    assert found["dirty"]
+
+
+def test_a_checkpoint_that_does_not_say_what_it_was_made_with_goes_on(
+    tiny: Run, tmp_path: Path
+) -> None:
+    """An older one."""
+    path = tmp_path / "run.pt"
+    whole = execute(tiny, checkpoint=path)
+    state = torch.load(path)
+    for name in ("processors", "commits", "dirty", "torches"):
+        del state[name]
+    torch.save(state, path)
+    again = execute(tiny, checkpoint=path).provenance
+    for name in ("processor", "commit", "dirty", "versions"):
+        assert again[name] == whole.provenance[name]
 
 
 # Reproducibility

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import engine, launch, machine
+from experiments import engine, launch, machine, slurm
 from experiments.campaign import Budget
 from experiments.errors import RunFailed, UserError
 from experiments.hold import hold
@@ -51,7 +51,7 @@ def outcomes(results: list[Result]) -> dict[str, object]:
 # The command, in a process of its own, on an artifact that it puts among the others.
 
 COMMAND = """
-import os, signal, sys
+import os, signal, sys, time
 from experiments import artifact, engine, progress
 from experiments.__main__ import main
 from experiments.artifact import Artifact
@@ -70,6 +70,8 @@ def execute(run, *, report, **places):
         report(done, total, loss, lr)
         if run == runs[-1] and done == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if kill_at < 0:
+            time.sleep(600)
 
     return whole(run, report=reporting, **places)
 
@@ -177,6 +179,13 @@ class Pool:
         return done
 
     def shutdown(self) -> None: ...
+
+
+class Idle(Pool):
+    """Whose worker never comes to an end."""
+
+    def submit(self, *_: object) -> Future[launch.Outcome]:
+        return Future()
 
 
 @pytest.mark.parametrize(
@@ -352,6 +361,7 @@ def test_what_does_not_stop_is_killed_in_time(
         assert 0 < timeout <= 3600
         while not places.checkpoint(endless).exists():
             time.sleep(0.1)
+        monkeypatch.setattr("time.time", lambda: hour.kill)
         return set(), set(at_work)
 
     monkeypatch.setattr(launch, "wait", wait)
@@ -361,6 +371,19 @@ def test_what_does_not_stop_is_killed_in_time(
     assert places.checkpoint(endless).exists()
     assert multiprocessing.active_children() == []
     assert not is_held(places, endless)
+
+
+def test_of_what_was_cut_off_it_is_said_whether_it_has_a_checkpoint(
+    tiny: Run, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A measurement has none, however long it was at work."""
+    monkeypatch.setattr(launch, "ProcessPoolExecutor", Idle)
+    places.checkpoint(tiny).parent.mkdir(parents=True)
+    places.checkpoint(tiny).touch()
+    runs = [("smoke", run) for run in (tiny, MEASUREMENTS[0])]
+    soon = Budget(stop=time.time() + 600, kill=time.time() + 1)
+    ended = launch.launch(runs, places, 2, quiet=True, budget=soon)
+    assert ended.left == {tiny: launch.CUT_OFF, MEASUREMENTS[0]: launch.LOST}
 
 
 def test_nothing_begins_that_would_leave_nothing(places: Places) -> None:
@@ -536,27 +559,147 @@ def hidden(places: Places) -> list[str]:
     return [path.name for path in (places.store.root / ".checkpoints").iterdir()]
 
 
-def test_workers_end_with_their_parent(tiny: Run, places: Places, campaign: Start) -> None:
-    """After Ctrl-C, which the whole group gets, and after a kill, which the parent alone gets."""
-    endless = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in (0, 1))
-    blows = ("SIGINT", "SIGKILL")
-    campaigns = [campaign((run,), places, "--jobs", "2") for run in endless]
-    for process, blow in zip(campaigns, blows, strict=True):
+def when_at_work(process: subprocess.Popen[str]) -> None:
+    shown = ""
+    while "loss" not in shown:
         assert process.stderr is not None
-        shown = ""
-        while "loss" not in shown:  # the worker is at work
-            shown += process.stderr.read(1)
-            assert process.poll() is None, shown
-        if blow == "SIGINT":
-            os.killpg(process.pid, signal.SIGINT)
-        else:
-            process.kill()
+        shown += process.stderr.read(1)
+        assert process.poll() is None, shown
+
+
+def test_workers_end_with_their_parent(tiny: Run, places: Places, campaign: Start) -> None:
+    """After a kill, which the parent alone gets."""
+    process = campaign((dataclasses.replace(tiny, epochs=10_000),), places, "--jobs", "2")
+    when_at_work(process)
+    process.kill()
     # The pipes close when the last process that holds them has ended: the workers hold them too.
-    (_, errors), _ = (process.communicate(timeout=120) for process in campaigns)
-    assert [process.returncode for process in campaigns] == [130, -signal.SIGKILL]
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("blow", "send", "jobs"),
+    [
+        ("SIGINT", os.killpg, "2"),
+        ("SIGTERM", os.kill, "1"),
+        ("SIGTERM", os.killpg, "2"),
+        ("SIGHUP", os.killpg, "1"),
+    ],
+)
+def test_whoever_is_told_to_end_does_so_at_a_checkpoint(
+    tiny: Run,
+    places: Places,
+    campaign: Start,
+    blow: str,
+    send: Callable[[int, int], None],
+    jobs: str,
+) -> None:
+    """Ctrl-C and a closed connection reach the whole group, `kill` the parent alone.
+
+    What comes twice at once, as from a shell whose terminal closes, is one word.
+    """
+    runs = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in range(3))
+    process = campaign(runs, places, "--jobs", jobs)
+    when_at_work(process)
+    for _ in range(2):
+        send(process.pid, getattr(signal, blow))
+    told, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + getattr(signal, blow)
     assert "Traceback" not in errors
     assert errors.endswith("\nstopped; the same command goes on from here\n")
-    assert places.store.recorded(endless) == set()
+    assert f"\n3 are left ({jobs} {launch.PAUSED}, {3 - int(jobs)} {launch.NOT_BEGUN}); " in told
+    assert len(hidden(places)) == int(jobs)  # checkpoints, and no locks
+    assert not any(is_held(places, run) for run in runs)
+
+
+def test_a_second_signal_ends_at_once(tiny: Run, places: Places, campaign: Start) -> None:
+    """Where what is at work reaches no checkpoint: its report takes minutes."""
+    process = campaign((tiny,), places, kill_at=-1)
+    when_at_work(process)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    while "once more" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert errors.endswith("\nstopped; the same command goes on from here\n")
+
+
+# Jobs of a cluster, as far as that goes without one; tests/slurm has the rest
+
+
+@pytest.mark.parametrize(
+    ("limit", "until", "stops_at", "put_back"),
+    [(7200, 9000, 6960, True), (7200, 5000, 5000, False), (300, 9000, 200, True)],
+)
+def test_a_job_stops_at_a_checkpoint_before_its_limit_and_goes_back_into_the_queue(
+    tiny: Run,
+    places: Places,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float,
+    until: float,
+    stops_at: float,
+    put_back: bool,
+) -> None:
+    """Unless the time of the whole campaign is up."""
+    now = [0.0]
+
+    def stop(run: Run, scale: str, places: Places, until: float) -> launch.Outcome:
+        now[0] = until
+        return launch.Outcome(run, left=launch.PAUSED)
+
+    heard = []
+    monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr(slurm, "carry_out", stop)
+    before = signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
+    try:
+        slurm.Job(limit)(tiny, "smoke", places, until)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert now == [stops_at]
+    assert heard == [signal.SIGUSR2] * put_back
+
+
+CLUSTER = {
+    "srun": "",
+    "sbatch": "cat $1 >>submitted; echo Submitted batch job 7",
+    "squeue": "for n in $(seq 0 999); do echo 7_$n PD; done",
+    "scancel": "echo $* >>cancelled",
+}
+
+
+def test_more_jobs_than_an_array_holds_wait_and_a_signal_takes_back_those_in_the_queue(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster whose jobs stay where they are, and a signal right after the first array."""
+    for name, text in CLUSTER.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    runs = [("smoke", dataclasses.replace(MEASUREMENTS[0], seed=seed)) for seed in range(1_002)]
+    ended = launch.launch(
+        runs,
+        places,
+        9,
+        quiet=True,
+        launcher=slurm.Slurm(("job-name=mine", "time=1-2:30", "--qos=low")),
+        told=Path("submitted").exists,
+    )
+    assert ended.left == {run: launch.NOT_BEGUN for _, run in runs}
+    options = re.findall("#SBATCH --(.*)", Path("submitted").read_text())
+    assert {"array=0-999%9", f"time={26 * 60 + 30}", "qos=low"} <= set(options)
+    assert [one for one in options if "name" in one] == ["job-name=mine"]
+    assert Path("cancelled").read_text().split() == [f"7_{number}" for number in range(1_000)]
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("90", 90), ("90:01", 91), ("1:30:00", 90), ("1-0", 1440), ("1-2:30", 1590), ("0-0:1:30", 2)],
+)
+def test_slurms_notations_of_a_time_are_known(text: str, minutes: int) -> None:
+    assert slurm._minutes(text) == minutes
 
 
 FULL_DISK = """

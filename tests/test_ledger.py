@@ -9,7 +9,7 @@ import pytest
 from experiments import ledger, view
 from experiments.artifact import artifacts, find
 from experiments.campaign import Left
-from experiments.record import Result, Store
+from experiments.record import THEN, Result, Store
 from experiments.spec import Optim, Run, options
 
 SOME = Run("digits", Optim("sgd", 0.1))
@@ -32,14 +32,37 @@ def test_machines_of_a_kind_are_one() -> None:
     }
 
 
-def test_a_seed_with_runs_from_two_devices_is_told(tmp_path: Path) -> None:
+def test_the_time_on_each_kind_of_machine_names_it_once() -> None:
+    gpu = {**LINE, "device": "Some GPU", "versions": {"torch": "2.15.0"}, "side_by_side": 2}
+    assert ledger.time_on([LINE, gpu, LINE]) == (
+        "2.00 core-hours on cpu, Linux, torch unknown; "
+        "15.0 minutes on Some GPU, Linux, torch 2.15.0"
+    )
+
+
+KNOWN = {**LINE, "processor": "some", "versions": {"torch": "2.15.0"}}
+GPU = {**KNOWN, "device": "a GPU"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "unlike"),
+    [
+        (LINE, {**LINE, "device": "a GPU"}, True),
+        (KNOWN, LINE, False),  # an older record
+        (KNOWN, {**KNOWN, "processor": "another"}, True),
+        (KNOWN, {**KNOWN, "processor": f"some{THEN}another"}, True),
+        (GPU, {**GPU, "processor": "another"}, False),
+        (GPU, {**GPU, "versions": {"torch": "2.16.0"}}, True),
+    ],
+)
+def test_a_seed_with_runs_from_unlike_machines_is_told(
+    tmp_path: Path, one: dict[str, object], other: dict[str, object], unlike: bool
+) -> None:
     store = Store(tmp_path)
-    one, other, *_ = (run for run in find("fig6").at("smoke") if run.seed == 0)
-    for run, device in ((one, "cpu"), (other, "cpu")):
-        store.add(Result(run, "finished", {"a": 1.0}, [], {**LINE, "device": device}), "smoke")
-    assert ledger.across_devices(store) == []
-    store.add(Result(other, "finished", {"a": 1.0}, [], {**LINE, "device": "a GPU"}), "smoke")
-    assert "fig6" in ledger.across_devices(store)
+    runs = [run for run in find("fig6").at("smoke") if run.seed == 0]
+    for run, line in zip(runs, (one, other), strict=False):
+        store.add(Result(run, "finished", {"a": 1.0}, [], line), "smoke")
+    assert ("fig6" in ledger.across_devices(store)) == unlike
     assert "fig8" not in ledger.across_devices(store)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from experiments.record import ROOT, Store, surroundings, write_atomically
+from experiments.record import ROOT, Store, processor, surroundings, write_atomically
 from experiments.timings import FOLDER, TABLES, put
 
 
@@ -43,13 +42,4 @@ def _describe(device: torch.device) -> str:
     """What a timing depends on: the GPU's name, or the processor's and the instructions used."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _processor() -> str:
-    """The processor's model, which Python's standard library does not give on Linux."""
-    try:
-        words = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in words if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"

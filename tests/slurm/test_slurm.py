@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import launch
+from experiments import launch, slurm
 from experiments.__main__ import main
 from experiments.artifact import Artifact, artifacts
 from experiments.campaign import Budget
@@ -110,6 +110,30 @@ def test_a_campaign_ends_in_time_and_leaves_no_job(tiny: Run, places: Places) ->
     assert ended.done == []
     assert ended.left == {runs[0]: launch.PAUSED, runs[1]: launch.NO_TIME}
     assert places.checkpoint(runs[0]).exists()
+    until(lambda: queue() == [])
+
+
+def test_a_campaign_that_is_told_to_end_takes_its_jobs_back(tiny: Run, places: Places) -> None:
+    runs = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in range(2))
+    ended = start(runs, places, jobs=1, told=places.checkpoint(runs[0]).exists)
+    assert ended.left == {runs[0]: launch.CUT_OFF, runs[1]: launch.NOT_BEGUN}
+    until(lambda: queue() == [])
+
+
+def test_a_job_puts_itself_back_before_its_limit(
+    tiny: Run, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which it takes for a quarter of a minute, of which Slurm knows nothing."""
+    endless, job = dataclasses.replace(tiny, epochs=10_000), slurm.Job(15.0)
+    monkeypatch.setattr(slurm, "Job", lambda _: job)
+
+    def is_back() -> bool:
+        return places.checkpoint(endless).exists() and any("PD" in one.split() for one in queue())
+
+    began = time.time()
+    ended = start((endless,), places, told=lambda: is_back() or time.time() > began + 120)
+    assert ended.left == {endless: launch.CUT_OFF}
+    assert time.time() < began + 120
     until(lambda: queue() == [])
 
 
