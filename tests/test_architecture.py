@@ -22,7 +22,7 @@ ARROWS = {
     "experiments.verdict": "pandas scipy",
     "experiments.style": "pandas matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
-    "experiments.checks": "spec verdict",
+    "experiments.checks": "pandas spec verdict",
     "experiments.artifact": "pandas matplotlib spec verdict record errors checks",
     "experiments.ledger": "pandas spec record report verdict artifact checks campaign",
     "experiments.sharpness": "torch numpy pandas scipy data radam_core",
