@@ -212,15 +212,14 @@ def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_
     table1 = {"left": left, "taken": {"cpu": 6.0}, "hours": {"cpu": known | {"unknown": 0}}}
     assert found["table1"] == table1
     assert found["thm1"]["hours"] == {}
-    unknown = found["all"]["left"] - left
-    assert found["all"]["hours"] == {"cpu": known | {"unknown": unknown}}
+    (known,) = found["all"]["hours"].values()
+    assert known["unknown"] > 0
+    assert known["recorded"] + known["unknown"] == found["all"]["left"]
     shown = say(*words, tmp_path, "--scale", "smoke").splitlines()
     rows = [" ".join(row.split()) for row in shown]
     assert f"table1 {left} 6.00 core-hours {left}.00 hours" in rows
-    assert (
-        f"all {left + unknown} 6.00 core-hours at least {left}.00 hours, {unknown} runs unknown"
-        in rows
-    )
+    said = f"at least {known['recorded']:.1f} hours, {known['unknown']} runs unknown"
+    assert f"all {found['all']['left']} 6.00 core-hours {said}" in rows
     empty = say(*words, tmp_path / "none", "--scale", "smoke")
     assert empty.endswith("with `python -m experiments rehearse --scale smoke --device DEVICE`.\n")
 
