@@ -24,7 +24,7 @@ ARROWS = {
     "experiments.report": "pandas verdict record errors",
     "experiments.checks": "pandas spec verdict",
     "experiments.artifact": "pandas matplotlib spec verdict record errors checks",
-    "experiments.ledger": "pandas spec record report verdict artifact checks campaign",
+    "experiments.ledger": "pandas spec record report artifact checks campaign",
     "experiments.sharpness": "torch numpy pandas scipy data radam_core",
     "experiments.yours": "errors artifact",
     "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
