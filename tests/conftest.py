@@ -5,7 +5,7 @@ import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: results depend on the threads
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,14 @@ def ctrl_c() -> None:
     A shell starts what runs in its background with Ctrl-C ignored, and that is inherited.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """Heed SIGHUP, here and in what the test starts: who was started by nohup ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

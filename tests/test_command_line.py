@@ -689,6 +689,7 @@ def test_ctrl_c_stops_without_a_traceback_and_keeps_what_is_done(
         assert len(store.recorded(artifacts()[name].at("smoke"))) == count
 
 
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_where_no_run_is_at_work_a_signal_ends_a_command_at_once(
     number: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -577,6 +577,7 @@ def test_workers_end_with_their_parent(tiny: Run, places: Places, campaign: Star
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(
     ("blow", "send", "jobs"),
     [
