@@ -143,7 +143,7 @@ INTERRUPTIONS: dict[str, Callable[[Training, Config], Training]] = {
 
 @configs
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
-@pytest.mark.parametrize("after", [0, 2, 7])
+@pytest.mark.parametrize("after", [0, 2, 3, 7])
 def test_interrupted_is_uninterrupted(config: Config, interruption: str, after: int) -> None:
     whole = Training(config, names=interruption == "onto names").run(0, 12)
     first = Training(config).run(0, after)
