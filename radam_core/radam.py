@@ -1,7 +1,6 @@
 """RAdam, with the conventions in which its implementations differ under one roof."""
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -225,16 +224,13 @@ class RAdam(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a pickled optimizer or, through ``load_state_dict``, a saved state."""
-        if "defaults" in state:  # all of an optimizer, perhaps one from before some of the options
-            state = {**state, "defaults": {**_DEFAULTS, **state["defaults"]}}
-            present = [state["defaults"]] * len(state["param_groups"])
-        else:  # from load_state_dict: what another optimizer did not save stays as it is
-            present = self.param_groups
-            state = {**state, "param_groups": list(map(_taken_over, state["param_groups"]))}
-        groups = [
-            resolved({**old, **saved})
-            for old, saved in zip(present, state["param_groups"], strict=True)
-        ]
+        groups = state["param_groups"]
+        if "defaults" not in state:  # from load_state_dict: options that it lacks stay as they are
+            groups = [
+                {**old, **_taken_over(saved)}
+                for old, saved in zip(self.param_groups, groups, strict=True)
+            ]
+        groups = list(map(resolved, groups))
         check_moments(state["state"])
         super().__setstate__({**state, "param_groups": groups})
         for group in self.param_groups:
@@ -477,13 +473,6 @@ def _taken_over(saved: dict[str, Any]) -> dict[str, Any]:
             stacklevel=2,
         )
     return taken
-
-
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(RAdam).parameters.items()
-    if parameter.default is not inspect.Parameter.empty
-}
 
 
 def _hyperparameters(group: dict[str, Any], on_device: bool = False) -> Hyperparameters:

@@ -179,20 +179,6 @@ def test_options_that_a_saved_state_lacks_stay(config: Config) -> None:
         training.run(6, 8)
 
 
-def test_a_pickle_from_before_some_options() -> None:
-    training = Training(Config(RAdam, {"weight_decay": 0.1})).run(0, 6)
-    content = copy.deepcopy(training.optimizer.__getstate__())
-    for options in (content["defaults"], *content["param_groups"]):
-        for name in ("fused", "state_dtype", "rounding", "capturable", "variant"):
-            options.pop(name, None)  # a group has no variant
-    optimizer = RAdam.__new__(RAdam)
-    optimizer.__setstate__(content)
-    assert hashable(optimizer.state_dict()["param_groups"]) == training.everything()[2]
-    optimizer.add_param_group({"params": [torch.ones(2)]})
-    assert optimizer.param_groups[-1]["rounding"] == "nearest"
-    optimizer.step()
-
-
 @configs
 def test_a_step_that_was_saved_as_a_number(config: Config) -> None:
     whole = Training(config).run(0, 9)
