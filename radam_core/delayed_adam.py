@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from radam_core._checks import check_count
 from radam_core._options import check_numbers
 from radam_core._paths import Batch, apply_foreach, apply_fused, obstacle
 from radam_core._state import check_dense, check_moments, fresh
@@ -240,9 +241,7 @@ def _check_options(options: dict[str, Any]) -> None:
             "eps=0 is out of range: use a number greater than 0, or a gradient of zero divides "
             "zero by zero"
         )
-    delay = options["delay"]
-    if isinstance(delay, bool) or not isinstance(delay, int) or delay < 0:
-        raise ValueError(f"delay must be an integer of at least 0, not {delay!r}")
+    check_count("delay", options["delay"], least=0)
     for name, choices in (
         ("eps_placement", ("raw", "corrected")),
         ("momentum_count", ("real", "all")),

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from radam_core._checks import check_count
 from radam_core.rectification import Rectification, natural_threshold, r, rho_inf
 
 __all__ = [
@@ -78,7 +79,7 @@ class LinearWarmup(Factor):
     steps: int
 
     def __post_init__(self) -> None:
-        _check_count("steps", self.steps)
+        check_count("steps", self.steps)
 
     def _at(self, t: int) -> float:
         return min(1.0, t / self.steps)
@@ -199,7 +200,7 @@ class StepDecay(Factor):
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))  # hashable, immutable
         for milestone in self.milestones:
-            _check_count("every milestone", milestone)
+            check_count("every milestone", milestone)
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma={self.gamma} is not a decay: use a number in (0, 1]")
 
@@ -231,7 +232,7 @@ class LinearDecay(Factor):
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_count("total", self.total)
+        check_count("total", self.total)
         _check_end(self.end)
 
     def _at(self, t: int) -> float:
@@ -263,7 +264,7 @@ class CosineDecay(Factor):
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_count("total", self.total)
+        check_count("total", self.total)
         _check_end(self.end)
 
     def _at(self, t: int) -> float:
@@ -297,15 +298,10 @@ class Delayed(Factor):
     delay: int
 
     def __post_init__(self) -> None:
-        _check_count("delay", self.delay, least=0)
+        check_count("delay", self.delay, least=0)
 
     def _at(self, t: int) -> float:
         return self.factor(max(1, t - self.delay))
-
-
-def _check_count(name: str, value: int, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
 
 
 def _check_beta2(beta2: float) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from radam_core._checks import check_count
 from radam_core._paths import local_part, uncompiled
 
 __all__ = ["Histogram", "LogBins", "Probe", "Reading", "Tracker", "log_histogram", "track"]
@@ -55,8 +56,7 @@ class LogBins:
                 f"low={self.low}, high={self.high} is no range of decimal logarithms: "
                 "use -37 <= low < high <= 38"
             )
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
-            raise ValueError(f"count must be an integer of at least 1, not {self.count!r}")
+        check_count("count", self.count)
         if self.width <= _NARROWEST:
             raise ValueError(
                 f"count={self.count} bins from {self.low} to {self.high} are too narrow: use bins "
