@@ -53,9 +53,9 @@ ARROWS = {
     "tensorboard stopping",
     "experiments.slurm": "submitit spec errors record launch",
     "experiments.benchmarks": "torch torchvision transformers pandas benchmarks spec errors record "
-    "timings tasks data engine radam_core",
-    "experiments.peers": "torch pandas errors peers radam_core torch_optimizer timm "
-    "pytorch_optimizer optax jax pytorch_warmup schedulefree",
+    "timings tasks data engine peers radam_core",
+    "experiments.peers": "torch pandas errors peers radam_core optax jax pytorch_warmup "
+    "schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "
     "report style artifact ledger engine",
     "experiments.command_line": "pandas spec errors hold record verdict report style artifact "

@@ -6,8 +6,6 @@ And what the options of RAdam cost.
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +17,7 @@ from torch import Tensor
 from torchvision.models import resnet18
 
 from experiments.benchmarks._timing import measure, tabulate
+from experiments.peers import implementations
 from experiments.tasks._resnet import ResNet
 from radam_core import RAdam
 
@@ -74,10 +73,11 @@ OPTIONS: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
 }
 """By name: the type of the parameters, and the arguments."""
 PEERS = {
-    "torch_optimizer": ("torch_optimizer", "RAdam"),
-    "timm": ("timm.optim.radam", "RAdamLegacy"),
-    "pytorch_optimizer": ("pytorch_optimizer", "RAdam"),
+    "torch-optimizer": "torch_optimizer.RAdam",
+    "timm": "timm.RAdamLegacy",
+    "pytorch-optimizer": "pytorch_optimizer.RAdam",
 }
+"""By the name of the implementation: that of its rows."""
 MEMORY = "moving the bytes"
 """Reading p, g, m and v, and writing p, m and v: what no step in one pass can do without."""
 
@@ -121,9 +121,9 @@ def _compared(workloads: Mapping[str, Mapping[str, Build]], device: str) -> pd.D
 
 def _contestants(shapes: Shapes, device: str) -> Iterator[tuple[str, Build]]:
     peers = {
-        f"{package}.{name}": getattr(importlib.import_module(module), name)
-        for package, (module, name) in PEERS.items()
-        if importlib.util.find_spec(package)
+        PEERS[one.name]: one.make
+        for one in implementations.PEERS
+        if one.name in PEERS and one.installed
     }
     for name, make in (OURS | TORCHS | peers).items():
         yield name, functools.partial(_step, make, shapes, device)

@@ -6,6 +6,7 @@ A package is imported when its optimizer is made, so that nothing here needs any
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -81,24 +82,8 @@ class Implementation:
             ) from None
 
 
-def _torch_optimizer(params: Any, **options: Any) -> Optimizer:
-    from torch_optimizer import RAdam
-
-    optimizer: Optimizer = RAdam(params, **options)
-    return optimizer
-
-
-def _timm(params: Any, **options: Any) -> Optimizer:
-    from timm.optim.radam import RAdamLegacy
-
-    optimizer: Optimizer = RAdamLegacy(params, **options)
-    return optimizer
-
-
-def _pytorch_optimizer(params: Any, **options: Any) -> Optimizer:
-    from pytorch_optimizer import RAdam
-
-    optimizer: Optimizer = RAdam(params, **options)
+def _imported(module: str, name: str, params: Any, **options: Any) -> Optimizer:
+    optimizer: Optimizer = getattr(importlib.import_module(module), name)(params, **options)
     return optimizer
 
 
@@ -219,18 +204,23 @@ PEERS = (
         "torch-optimizer",
         "torch-optimizer",
         "torch_optimizer",
-        _torch_optimizer,
+        functools.partial(_imported, "torch_optimizer", "RAdam"),
         same=(({}, {"variant": "authors"}),),
         single=True,
     ),
     Implementation(
-        "timm", "timm", "timm", _timm, same=(({}, {"variant": "authors"}),), single=True
+        "timm",
+        "timm",
+        "timm",
+        functools.partial(_imported, "timm.optim.radam", "RAdamLegacy"),
+        same=(({}, {"variant": "authors"}),),
+        single=True,
     ),
     Implementation(
         "pytorch-optimizer",
         "pytorch-optimizer",
         "pytorch_optimizer",
-        _pytorch_optimizer,
+        functools.partial(_imported, "pytorch_optimizer", "RAdam"),
         same=(
             ({}, {"variant": "authors-shipped"}),
             ({"degenerated_to_sgd": True}, {"variant": "authors"}),
