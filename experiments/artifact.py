@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from experiments import checks
 from experiments.errors import UserError
 from experiments.record import Store
-from experiments.spec import SCALES, Optim, Run, grid, options
+from experiments.spec import SCALES, Optim, Run, options, varied
 from experiments.verdict import MIN_SEEDS, Claim, Records, Verdict, judge
 
 
@@ -250,7 +250,7 @@ def _varied(run: Run, name: str, value: Any) -> Run:
     if name == "clip":  # None says of the gradients that they are not clipped
         kind = None if value is None else 1.0
     try:
-        return grid(run, **{name: [_like(kind, value)]})[0]
+        return varied(run, **{name: _like(kind, value)})
     except TypeError:
         raise UserError(
             f"{name}={value!r} is of another kind than {known[name]!r}, which it was"

@@ -225,13 +225,20 @@ def grid(base: Run, **axes: Iterable[Any]) -> tuple[Run, ...]:
         If an axis is none of these.
     """
     product = itertools.product(*(tuple(values) for values in axes.values()))
-    return tuple(_replace(base, dict(zip(axes, point, strict=True))) for point in product)
+    return tuple(varied(base, **dict(zip(axes, point, strict=True))) for point in product)
 
 
-def _replace(run: Run, point: dict[str, Any]) -> Run:
+def varied(run: Run, /, **changes: Any) -> Run:
+    """A run with other values on some axes, as those of `grid`.
+
+    Raises
+    ------
+    ValueError
+        If one is no axis of the run.
+    """
     fields = {field.name for field in dataclasses.fields(Run)}
-    run = dataclasses.replace(run, **{key: point[key] for key in point if key in fields})
-    for key, value in point.items():
+    run = dataclasses.replace(run, **{key: changes[key] for key in changes if key in fields})
+    for key, value in changes.items():
         if key in fields:
             continue
         if key == "lr" and run.optim is not None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.artifact import artifacts
-from experiments.spec import Optim, Run, Schedule, grid, names, options
+from experiments.spec import Optim, Run, Schedule, grid, names, options, varied
 
 EXAMPLE = Run(
     task="cifar10",
@@ -191,6 +191,14 @@ def test_a_grid_is_the_product_of_its_axes_the_last_fastest() -> None:
     assert set(grid(EXAMPLE, lr=rates, optim=arms)) == set(grid(EXAMPLE, optim=arms, lr=rates))
     assert grid(EXAMPLE) == (EXAMPLE,)
     assert grid(EXAMPLE, seed=[]) == ()
+
+
+def test_a_run_is_varied_as_by_the_only_point_of_a_grid() -> None:
+    run = varied(EXAMPLE, seed=1, lr=0.03, depth=8)
+    assert (run,) == grid(EXAMPLE, seed=[1], lr=[0.03], depth=[8])
+    assert run.optim
+    assert (run.optim.lr, run.seed, run.setting("depth")) == (0.03, 1, 8)
+    assert varied(run, seed=0, lr=0.1, depth=20) == EXAMPLE
 
 
 @pytest.mark.parametrize(

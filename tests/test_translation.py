@@ -18,7 +18,7 @@ from experiments.data.bpe import END, PAD
 from experiments.errors import UserError
 from experiments.paper import _translation
 from experiments.record import Result, Store
-from experiments.spec import Run, options
+from experiments.spec import Run, options, varied
 from experiments.tasks._marian import transformer
 from experiments.tasks.translation import SMOOTHING, Translation
 
@@ -348,11 +348,8 @@ def test_what_is_learnt_by_heart_is_translated_without_fault() -> None:
 
 @pytest.fixture
 def short() -> Run:
-    return dataclasses.replace(
-        _translation.other(_translation.BASES["smoke"], updates=4, averaged=2, beam=2),
-        epochs=3,
-        probes=(1, 6, 12),
-    )
+    base = _translation.BASES["smoke"]
+    return varied(base, epochs=3, updates=4, averaged=2, beam=2, probes=(1, 6, 12))
 
 
 class Stop(Exception):

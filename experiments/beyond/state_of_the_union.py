@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments.artifact import Artifact, Deviation
 from experiments.paper import fig4
 from experiments.paper._cifar10 import decay
 from experiments.paper._language import CPU, lags, leads, yours
-from experiments.spec import options
+from experiments.spec import varied
 from experiments.verdict import Claim
 
-WHOLE = dataclasses.replace(
-    CPU,
-    schedule=decay(2),
-    epochs=3,
-    settings=options(**dict(CPU.settings) | {"corpus": "sotu", "train_tokens": 0}),
-)
+WHOLE = varied(CPU, schedule=decay(2), epochs=3, corpus="sotu", train_tokens=0)
 """Twice the text half as often: about as many updates as on WikiText-2."""
 
 CLAIMS = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from matplotlib.figure import Figure
 
 from experiments.artifact import Artifact, Deviation
@@ -11,26 +9,28 @@ from experiments.paper._cifar10 import decay
 from experiments.paper._classifiers import PRECISION, draw_accuracy, names, tabulate, yours
 from experiments.paper._imagenet import BETWEEN, PAPER, SMOKE_RUNS, arms
 from experiments.paper.table1_imagenet import DIGITS
-from experiments.spec import options
+from experiments.spec import varied
 from experiments.verdict import Claim, Records
 
-SMALL = dict(PAPER.settings) | {"data": "tiny-imagenet-32", "side": 32, "in_memory": True}
-WHOLE = dataclasses.replace(
+WHOLE = varied(
     PAPER,
-    settings=options(
-        **SMALL
-        | {"classes": 200, "train_images": 90_000, "validation_images": 10_000, "stem": "3x3"}
-    ),
+    data="tiny-imagenet-32",
+    side=32,
+    in_memory=True,
+    classes=200,
+    train_images=90_000,
+    validation_images=10_000,
+    stem="3x3",
 )
-CPU = dataclasses.replace(
-    PAPER,
+CPU = varied(
+    WHOLE,
     schedule=decay(5, 10),
     epochs=15,
-    settings=options(
-        **SMALL
-        | {"classes": 50, "train_images": 22_500, "validation_images": 2_500}
-        | {"width": 16, "stem": "3x3/2"}
-    ),
+    classes=50,
+    train_images=22_500,
+    validation_images=2_500,
+    width=16,
+    stem="3x3/2",
 )
 
 CLAIMS = (

@@ -24,10 +24,9 @@ from experiments.paper._translation import (
     WARMUP,
     arm,
     by_arm,
-    other,
 )
 from experiments.paper.fig1 import LEARNS, learnt
-from experiments.spec import Run
+from experiments.spec import Run, varied
 from experiments.verdict import Claim, Part, Records
 
 ARMS = (VANILLA, WARMUP, RADAM)
@@ -41,7 +40,7 @@ KEYS = ["norm", "layers", "lr", "seed"]
 def _runs(scale: str) -> tuple[Run, ...]:
     base = dataclasses.replace(BASES[scale], epochs=EPOCHS[scale], probes=BASES[scale].probes[:3])
     return tuple(
-        arm(scale, name, seed, other(base, lr=rate, layers=depth, norm=norm))
+        arm(scale, name, seed, varied(base, lr=rate, layers=depth, norm=norm))
         for seed in range(min(SEEDS[scale], 3))
         for norm in NORMS
         for depth in DEPTHS[scale]

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from experiments.artifact import Artifact, Deviation
 from experiments.paper import fig4
 from experiments.paper._language import PAPER, lags, leads, yours
-from experiments.spec import options
+from experiments.spec import varied
 from experiments.verdict import Claim
 
-WHOLE = dataclasses.replace(
-    PAPER,
-    settings=options(
-        **dict(PAPER.settings)
-        | {"corpus": "wikitext-2", "cutoffs": (4_000, 12_000), "dropout": 0.65}
-    ),
-)
+WHOLE = varied(PAPER, corpus="wikitext-2", cutoffs=(4_000, 12_000), dropout=0.65)
 
 CLAIMS = (
     Claim(

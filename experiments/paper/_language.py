@@ -19,7 +19,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 from experiments import style
 from experiments.paper._cifar10 import decay
 from experiments.paper._classifiers import against, cell, epochs
-from experiments.spec import Optim, Run, options
+from experiments.spec import Optim, Run, options, varied
 from experiments.verdict import LOST, Claim, Part, Records, counted, voters
 
 PAPERS_RATE = 0.001
@@ -47,29 +47,28 @@ PAPER = Run(
         dropout=0.1,
     ),
 )
-CPU = Run(
-    task="language_model",
+CPU = varied(
+    PAPER,
     schedule=decay(4),
     epochs=6,
     batch_size=32,
-    clip=5.0,
-    settings=options(
-        **dict(PAPER.settings)
-        | {"corpus": "wikitext-2", "train_tokens": 1_000_000, "cutoffs": (2_000, 6_000)}
-        | {"embedding": 64, "width": 128}
-    ),
+    corpus="wikitext-2",
+    train_tokens=1_000_000,
+    cutoffs=(2_000, 6_000),
+    embedding=64,
+    width=128,
 )
-SMOKE = Run(
-    task="language_model",
+SMOKE = varied(
+    PAPER,
     schedule=decay(2),
     epochs=3,
     batch_size=16,
-    clip=5.0,
-    settings=options(
-        **dict(PAPER.settings)
-        | {"corpus": "sotu", "train_tokens": 20_000, "held_out_tokens": 2_000}
-        | {"cutoffs": (100, 300), "embedding": 16, "width": 32}
-    ),
+    corpus="sotu",
+    train_tokens=20_000,
+    held_out_tokens=2_000,
+    cutoffs=(100, 300),
+    embedding=16,
+    width=32,
 )
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from experiments import style
 from experiments.artifact import Deviation
 from experiments.record import Store
-from experiments.spec import Optim, Run, Schedule, options
+from experiments.spec import Optim, Run, Schedule, options, varied
 from experiments.verdict import Records
 
 VANILLA, WARMUP, DELAYED, EPS, RADAM = ARMS = (
@@ -65,15 +65,7 @@ PAPER = Run(
 )
 
 
-def other(base: Run, lr: float | None = None, **changes: Any) -> Run:
-    """A run with other fields and settings, and perhaps another learning rate."""
-    settings = dict(base.settings)
-    settings |= {name: changes.pop(name) for name in list(changes) if name in settings}
-    optim = base.optim if lr is None else dataclasses.replace(ADAM, lr=lr)
-    return dataclasses.replace(base, optim=optim, settings=options(**settings), **changes)
-
-
-CPU = other(
+CPU = varied(
     PAPER,
     lr=1e-3,
     epochs=10,
@@ -90,7 +82,7 @@ CPU = other(
     averaged=2,
     probes=(1, 5, 10, 25, 50, 75, 100, 200, 400, 600, 800, 1_000),
 )
-SMOKE = other(
+SMOKE = varied(
     PAPER,
     lr=1e-2,
     epochs=5,

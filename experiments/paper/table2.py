@@ -22,11 +22,10 @@ from experiments.paper._translation import (
     WARMUP,
     arm,
     by_arm,
-    other,
     translations,
 )
 from experiments.record import Store
-from experiments.spec import Run
+from experiments.spec import Run, varied
 from experiments.verdict import Claim, Part, Records
 
 MARGIN = 0.5
@@ -37,7 +36,7 @@ OUTSIDE = "iwslt14-test: test"
 """Talks, where the paper scale trains on single sentences: a test out of the domain."""
 DIRECTIONS = {("de", "en"): "De-En", ("en", "de"): "En-De"}
 
-CPU = other(
+CPU = varied(
     BASES["cpu"],
     corpus="multi30k",
     epochs=30,
@@ -53,7 +52,7 @@ SIZES = {**BASES, "cpu": CPU}
 
 def _pair(scale: str, seed: int) -> tuple[Run, ...]:
     return tuple(
-        arm(scale, name, seed, other(SIZES[scale], source=source, target=target))
+        arm(scale, name, seed, varied(SIZES[scale], source=source, target=target))
         for source, target in DIRECTIONS
         for name in (WARMUP, RADAM)
     )
