@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -251,19 +250,17 @@ def draw(records: Records) -> Figure:
     networks = _networks(records)
     figure, axes = style.panels(len(networks), sharey=True)
     for panel, (network, title) in zip(axes, networks.items(), strict=True):
-        runs = _on(records, network).runs
+        runs, first = _on(records, network).runs, panel is axes[0]
         arms = names(runs)
-        sns.lineplot(
+        style.lines(
+            panel,
             runs.assign(arm=runs["optimizer"].map(arms)),
-            x="lr",
-            y="test_perplexity",
-            hue="arm",
-            hue_order=list(arms.values()),
-            palette=style.colours(arms.values()),
-            errorbar=style.extremes,
+            "lr",
+            "test_perplexity",
+            "arm",
+            style.colours(arms.values()),
             marker="o",
-            legend=panel is axes[0],
-            ax=panel,
+            legend=first,
         )
         style.rates(panel, runs["lr"])
         panel.set(title=title, ylabel="test perplexity")

@@ -14,7 +14,6 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -161,17 +160,9 @@ def draw(records: Records) -> Figure:
         "warmups and RAdams": (RADAM, LINEAR, EXPONENTIAL, EXACT, SKIPPING),
     }
     for panel, (title, names) in zip(axes, groups.items(), strict=True):
-        colours = dict(zip((n for n in names if n in OTHERS), style.PALETTE, strict=False))
-        sns.lineplot(
-            losses[losses["arm"].isin(names)],
-            x="step",
-            y="value",
-            hue="arm",
-            hue_order=names,
-            palette=colours | {n: c for n, c in _translation.COLOURS.items() if n in names},
-            errorbar=style.extremes,
-            ax=panel,
-        )
+        spare = iter(style.PALETTE)
+        colours = {name: _translation.COLOURS.get(name) or next(spare) for name in names}
+        style.lines(panel, losses, "step", "value", "arm", colours)
         panel.set(title=title, xlabel="update", ylabel="training loss (nats)")
         panel.legend(title=None, fontsize="small")
     return figure

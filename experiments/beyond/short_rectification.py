@@ -8,7 +8,6 @@ usual for Transformers, a tenth of it. All arms get it.
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -106,20 +105,12 @@ CLAIMS = (
 
 def draw(records: Records) -> Figure:
     """A panel a beta2: training loss by update, mean over seeds, band from lowest to highest."""
+    colours = {name: COLOURS[name] for name in ARMS}
     figure, axes = style.panels(2, height=3.6, sharey=True)
     for panel, beta2 in zip(axes, BETA2S, strict=True):
-        curves = _with(records, beta2).curves
-        sns.lineplot(
-            curves[(curves["split"] == "train") & (curves["metric"] == "loss")],
-            x="step",
-            y="value",
-            hue="arm",
-            hue_order=ARMS,
-            palette={name: COLOURS[name] for name in ARMS},
-            errorbar=style.extremes,
-            legend=panel is axes[-1],
-            ax=panel,
-        )
+        curves, last = _with(records, beta2).curves, panel is axes[-1]
+        losses = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
+        style.lines(panel, losses, "step", "value", "arm", colours, legend=last)
         panel.set(title=f"β₂ = {beta2:g}", xlabel="update", ylabel="training loss (nats)")
     axes[-1].legend(title=None)
     return figure

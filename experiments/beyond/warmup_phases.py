@@ -9,7 +9,6 @@ import dataclasses
 import functools
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -112,22 +111,14 @@ def draw(records: Records) -> Figure:
     as one that learns.
     """
     table = by_setting(records).rename_axis(columns="arm").stack().rename("learnt").reset_index()
+    colours = {name: COLOURS[name] for name in ARMS}
     depths = sorted(table["layers"].unique())
     figure, axes = style.panels(len(depths), height=2.8, rows=len(NORMS), sharey=True)
     places = [(norm, depth) for norm in NORMS for depth in depths]
     for panel, (norm, depth) in zip(axes, places, strict=True):
-        sns.lineplot(
-            table[(table["norm"] == norm) & (table["layers"] == depth)],
-            x="lr",
-            y="learnt",
-            hue="arm",
-            hue_order=ARMS,
-            palette=COLOURS,
-            errorbar=style.extremes,
-            marker="o",
-            legend=panel is axes[0],
-            ax=panel,
-        )
+        chosen = table[(table["norm"] == norm) & (table["layers"] == depth)]
+        first = panel is axes[0]
+        style.lines(panel, chosen, "lr", "learnt", "arm", colours, marker="o", legend=first)
         style.rates(panel, table["lr"])
         panel.set(title=f"{norm}-norm, layers: {depth}", ylabel="learnt (nats)")
         panel.axhline(0, color=style.GREY, linewidth=1)

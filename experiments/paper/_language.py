@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
@@ -167,19 +166,11 @@ def draw_perplexity(records: Records, arms: Mapping[str, str], lr: float | None)
     curves = curves.assign(
         epoch=epochs(curves), optimizer=named, perplexity=np.exp(curves["value"])
     )
+    colours = style.colours(arms.values())
     figure, axes = style.panels(2)
     for panel, split, by in zip(axes, ("train", "test"), ("step", "epoch"), strict=True):
-        sns.lineplot(
-            curves[curves["split"] == split],
-            x=by,
-            y="perplexity",
-            hue="optimizer",
-            hue_order=list(arms.values()),
-            palette=style.colours(arms.values()),
-            errorbar=style.extremes,
-            legend=panel is axes[0],
-            ax=panel,
-        )
+        values, first = curves[curves["split"] == split], panel is axes[0]
+        style.lines(panel, values, by, "perplexity", "optimizer", colours, legend=first)
         panel.set(ylabel=f"{split} perplexity")
         logarithmic(panel)
     axes[0].set(xlabel="update")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -134,16 +133,7 @@ def draw(records: Records) -> Figure:
     losses = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
     losses = losses[losses["update"] > 0]  # before, Adam-2k does not learn
     figure, (panel,) = style.panels(1, height=4.0)
-    sns.lineplot(
-        losses,
-        x="update",
-        y="value",
-        hue="arm",
-        hue_order=ARMS,
-        palette=COLOURS,
-        errorbar=style.extremes,
-        ax=panel,
-    )
+    style.lines(panel, losses, "update", "value", "arm", COLOURS)
     unigram = float(records.runs["unigram_loss"].mean())
     panel.axhline(unigram, color=style.GREY, linestyle=":", linewidth=1.2)
     panel.annotate(
