@@ -455,7 +455,7 @@ def get_data(arguments: argparse.Namespace) -> None:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Time against peers, in one process."""
+    """Time against peers, in turns."""
     from experiments.benchmarks import BENCHMARKS, record
     from experiments.machine import find_device
 

@@ -51,11 +51,3 @@ def hold(path: Path) -> Iterator[bool]:
     finally:
         path.unlink(missing_ok=True)  # who waits for this very file looks again for its name
         lock.release()
-
-
-def holder(path: Path) -> str:
-    """Who holds a lock file, as far as it says."""
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

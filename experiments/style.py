@@ -70,7 +70,7 @@ def in_order(count: int) -> list[Any]:
 
 
 def use() -> None:
-    """Set the look for every figure that is drawn from now on; in notebooks, as SVG."""
+    """Set the look for every figure that is drawn from now on."""
     sns.set_theme(context="notebook", style="ticks", palette=PALETTE, font_scale=0.9)
     mpl.rcParams.update(
         {

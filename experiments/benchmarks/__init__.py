@@ -1,4 +1,4 @@
-"""Timings, each against its peers in the same process; never asserted in tests."""
+"""Timings, each against its peers in turns; never asserted in tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Where the data comes from: a local folder, the ecosystem's hub, or an installed package.
 
-Whatever the source, the decoded content is held against a pinned sha256, so two machines that
-report the same digest trained on the same bytes.
+What was published once and for all is held against a pinned sha256. Every data set has a digest of
+what is trained on, so two machines that report the same one trained on the same content; that of
+images which are read file by file, as ImageNet's, is only of the files' names and sizes.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,7 @@ def load(name: str, root: Path, download: bool = False) -> Images:
     name : str
         A key of `LOADERS`.
     root : Path
-        The folder that holds, or is to hold, the files. The others need none.
+        The folder that holds, or is to hold, the files; digits and noise need none.
     download : bool
         Whether files that are absent may be downloaded into `root`; CIFAR-10's can.
 

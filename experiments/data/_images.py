@@ -35,7 +35,7 @@ class Images:
     sha256 : str
         Digest of the decoded content, see `content_sha256`.
     source : str
-        Where the bytes came from: "local folder", "torchvision", "npm package" or "scikit-learn".
+        Where the bytes came from, such as "local folder" or "torchvision".
     """
 
     train_images: NDArray[np.uint8]

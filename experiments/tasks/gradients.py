@@ -152,7 +152,7 @@ DISTRIBUTIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "student": _student,
     "bursts": _bursts,
 }
-"""Each fills a tensor with draws whose mean square is one, or returns them."""
+"""Each returns draws whose mean square is one, in the shape of a tensor that it may overwrite."""
 
 
 def build(run: Run, data_root: Path, device: torch.device) -> Gradients:
