@@ -34,39 +34,38 @@ DATA = Path("_data")
 """Beside the notebook, where Sphinx and Jupyter find them: the files behind its figures."""
 
 
-def artifact(name: str, scale: str | None = None) -> None:
+def _at_hand(name: str) -> tuple[Artifact, Store, str, Records]:
+    """An artifact, the store, the scale to show, and what is recorded of it at that scale."""
+    found, store = find(name), Store()
+    scale = best_scale(found, store)
+    return found, store, scale, found.records(scale, store)
+
+
+def artifact(name: str) -> None:
     """Glue an artifact's figure and its data, scale, number of seeds, verdicts and estimates.
 
     Where no whole comparison is recorded, all of them say so.
-
-    Parameters
-    ----------
-    name
-        Its id.
-    scale
-        Which records to draw; the largest scale that has some, if not given.
     """
     style.use()
     set_matplotlib_formats("svg")
-    found, store = find(name), Store()
-    scale = scale or best_scale(found, store)
-    records = claims(name, scale)
-    recorded = not records.runs.empty
+    found, store, scale, records = _at_hand(name)
+    _claims(found, store, scale, records)
     if found.draw is not None:
-        drawn = found.draw(records) if recorded else style.blank(_lacking(found, store))
-        glue(f"{name}-figure", drawn)
+        bare = records.runs.empty
+        glue(f"{name}-figure", style.blank(_lacking(found, store)) if bare else found.draw(records))
         glue(f"{name}-data", data(f"{name}-{scale}", records), display=False)
 
 
-def claims(name: str, scale: str | None = None) -> Records:
-    """Glue what `artifact` glues but for the figure and its data; the records it rests on."""
-    found, store = find(name), Store()
-    scale = scale or best_scale(found, store)
-    records = found.records(scale, store)
+def claims(name: str) -> None:
+    """Glue what `artifact` glues but for the figure and its data."""
+    _claims(*_at_hand(name))
+
+
+def _claims(found: Artifact, store: Store, scale: str, records: Records) -> None:
     recorded = not records.runs.empty
-    glue(f"{name}-scale", scale if recorded else NONE, display=False)
+    glue(f"{found.id}-scale", scale if recorded else NONE, display=False)
     seeds = records.runs["seed"].nunique() if recorded else 0
-    glue(f"{name}-seeds", str(seeds), display=False)
+    glue(f"{found.id}-seeds", str(seeds), display=False)
     for claim, verdict in zip(found.claims, found.verdicts(store), strict=True):
         untested = verdict.status == "not run"
         words = UNTESTED if untested else report.MARKS[verdict.status].split(" ", 1)[1]
@@ -74,7 +73,6 @@ def claims(name: str, scale: str | None = None) -> Records:
         estimates = [report.with_interval(estimate) for estimate in verdict.estimates]
         for number, estimate in enumerate(estimates or [UNKNOWN] * len(claim.parts), 1):
             glue(f"{verdict.claim}-{number}", estimate, display=False)
-    return records
 
 
 def data(name: str, records: Records) -> Markdown:
@@ -112,12 +110,11 @@ def _differs(axis: pd.Series) -> bool:
     return bool(axis.map(str).nunique() > 1)
 
 
-def table(name: str, scale: str | None = None) -> Markdown:
+def table(name: str) -> Markdown:
     """An artifact's own table, or how to have it where nothing is recorded."""
-    found, store = find(name), Store()
+    found, store, _, records = _at_hand(name)
     if found.tabulate is None:
         raise ValueError(f"{name} has no table; use artifact({name!r}) for its figure")
-    records = found.records(scale or best_scale(found, store), store)
     if records.runs.empty:
         return Markdown(_lacking(found, store, "`"))
     return shown(found.tabulate(records).rename(columns=str).reset_index())
@@ -132,11 +129,7 @@ def standing(*names: str) -> Markdown | None:
 def pending(*names: str) -> Markdown | None:
     """A note for the head of a page: of which of some artifacts no comparison is whole, if any."""
     store = Store()
-    bare = [
-        found
-        for found in map(find, names)
-        if found.records(best_scale(found, store), store).runs.empty
-    ]
+    bare = [found for found, _, _, records in map(_at_hand, names) if records.runs.empty]
     if not bare:
         return None
     commands = "\n".join(
@@ -180,10 +173,10 @@ def _planned(found: Artifact) -> str:
     return next(scale for scale in SCALES if scale in found.runs and scale != "smoke")
 
 
-def metrics(name: str, by: str, scale: str | None = None) -> pd.DataFrame:
+def metrics(name: str, by: str) -> pd.DataFrame:
     """Mean over seeds of an artifact's metrics, one row for each value of the axis `by`."""
     found, store = find(name), Store()
-    runs = found.whole(scale or best_scale(found, store), store).runs
+    runs = found.whole(best_scale(found, store), store).runs
     return runs.groupby(by).mean(numeric_only=True)
 
 
@@ -197,9 +190,7 @@ def samples(name: str, pick: Callable[[Records], Mapping[str, str]]) -> Markdown
     pick
         Its records -> each model's name for readers, and its run.
     """
-    found, store = find(name), Store()
-    scale = best_scale(found, store)
-    records = found.records(scale, store)
+    found, store, scale, records = _at_hand(name)
     if records.runs.empty:
         return Markdown(_lacking(found, store, "`"))
     written = {line["run_id"]: line["sample"] for line in store.provenance(found.at(scale))}
@@ -239,13 +230,11 @@ def tally() -> None:
         glue(f"claims-{status.replace(' ', '-')}", str(count), display=False)
 
 
-def deviations(name: str, scale: str | None = None) -> Markdown:
+def deviations(name: str) -> Markdown:
     """On what, and why, the runs differ from the paper's: those recorded, or else to be."""
-    found, store = find(name), Store()
-    scale = scale or best_scale(found, store)
-    if found.records(scale, store).runs.empty:
-        scale = _planned(found)
-    return Markdown(report.markdown(ledger.deviations(found, scale)))
+    found, _, scale, records = _at_hand(name)
+    shown = _planned(found) if records.runs.empty else scale
+    return Markdown(report.markdown(ledger.deviations(found, shown)))
 
 
 def entries() -> list[Markdown]:
@@ -296,26 +285,19 @@ def costs(scale: str) -> Markdown:
     return Markdown(text)
 
 
-def live(name: str, figure: str | None = None) -> None:
+def live(name: str) -> None:
     """Run an artifact here and now at the smoke scale; glue its figure as ``NAME-live``.
 
     Its data is glued too, as ``NAME-live-data``.
-
-    Parameters
-    ----------
-    name
-        Its id; it must have runs at the smoke scale.
-    figure
-        The name to glue under, if another.
     """
     style.use()
     set_matplotlib_formats("svg")
     found: Artifact = find(name)
     if found.draw is None:
         raise ValueError(f"{name} draws no figure")
-    records, label = trained(found.at("smoke")), figure or f"{name}-live"
-    glue(label, found.draw(records))
-    glue(f"{label}-data", data(label, records), display=False)
+    records = trained(found.at("smoke"))
+    glue(f"{name}-live", found.draw(records))
+    glue(f"{name}-live-data", data(f"{name}-live", records), display=False)
 
 
 def trained(runs: Iterable[Run]) -> Records:

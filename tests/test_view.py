@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from pandas.testing import assert_frame_equal
 
-from experiments import view
+from experiments import ledger, report, view
 from experiments.artifact import artifacts, find
 from experiments.paper._language import best_runs
 from experiments.record import Result, Store
@@ -41,7 +41,7 @@ def test_a_page_can_be_made_before_anything_is_run(
     name: str,
 ) -> None:
     use(smoke_store, monkeypatch)
-    view.artifact(name, "smoke")
+    view.artifact(name)
     recorded = dict(glued)
     glued.clear()
     use(Store(tmp_path), monkeypatch)
@@ -133,7 +133,7 @@ def test_a_table_says_how_to_have_it(
     text = view.table(name).data
     assert re.match(rf"{name} has 0 of \d+ runs so far: `python -m experiments run {name} --", text)
     use(smoke_store, monkeypatch)
-    head, rule, *rows = view.table(name, "smoke").data.splitlines()
+    head, rule, *rows = view.table(name).data.splitlines()
     assert rows
     assert {row.count(" | ") for row in (rule, *rows)} == {head.count(" | ")}
 
@@ -173,11 +173,12 @@ def test_the_deviations_shown_are_those_of_the_records_or_of_the_plan(
     monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
 ) -> None:
     use(Store(tmp_path), monkeypatch)
-    assert view.deviations("fig7").data == view.deviations("fig7", "cpu").data
+    planned = ledger.deviations(find("fig7"), "cpu")
+    assert view.deviations("fig7").data == report.markdown(planned)
     assert "1,264 updates" in view.deviations("fig7").data
     use(smoke_store, monkeypatch)
     assert "| `LinearWarmup.steps` | 100, 200, 500, 1000 | none; 2; 16 |" in (
-        view.deviations("fig7", "smoke").data
+        view.deviations("fig7").data
     )
 
 
