@@ -9,7 +9,6 @@ links to what the figure is drawn from, in files beside the page.
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +25,7 @@ from experiments import ledger, report, style
 from experiments.artifact import Artifact, best_scale, find, verdicts
 from experiments.record import ROOT, Store, to_csv, write_atomically
 from experiments.spec import SCALES, Run
+from experiments.timings import FOLDER, TABLES, lines
 from experiments.verdict import Records
 
 UNTESTED, UNKNOWN, NONE = "not yet tested", "not yet known", "none yet"
@@ -314,14 +314,13 @@ def trained(runs: Iterable[Run]) -> Records:
 
 def timings(name: str, device: str = "cpu") -> pd.DataFrame:
     """A recorded benchmark's table; empty where none is recorded for that kind of device."""
-    path = ROOT / "benchmarks" / f"{name}-{device}.csv"
+    path = ROOT / FOLDER / f"{name}-{device}.csv"
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
 def timed_on(name: str, device: str = "cpu") -> str:
     """What a recorded benchmark ran on: the device, its cores, and torch's version."""
-    lines = (ROOT / "benchmarks" / "timings.jsonl").read_text().splitlines()
-    (line,) = (one for one in map(json.loads, lines) if one["table"] == f"{name}-{device}.csv")
+    (line,) = (one for one in lines(Store(), TABLES) if one["table"] == f"{name}-{device}.csv")
     return f"{line['device']}, {line['threads']} threads, torch {line['versions']['torch']}"
 
 

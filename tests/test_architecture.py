@@ -57,7 +57,7 @@ ARROWS = {
     "experiments.peers": "torch pandas errors peers radam_core optax jax pytorch_warmup "
     "schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "
-    "report style artifact ledger engine",
+    "report style artifact ledger engine timings",
     "experiments.command_line": "pandas spec errors hold record verdict report style artifact "
     "campaign launch merge slurm tensorboard machine engine group optimizers tasks data benchmarks "
     "yours rehearsal ledger stopping",
