@@ -150,7 +150,7 @@ def test_the_encoding_is_kept_for_the_benchmark_alone(
 
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(translation, "compare", compared)
+    monkeypatch.setattr(train, "take_turns", compared)
     translation.benchmark("cpu")
     assert not folders[0].exists()
     assert list((tmp_path / "data").iterdir()) == []

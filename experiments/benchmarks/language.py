@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from experiments.benchmarks.train import EPOCHS, Contestant, Turn, Work, compare
+from experiments.benchmarks import train
+from experiments.benchmarks.train import Contestant, Turn, Work
 from experiments.data import text
 from experiments.spec import Optim, Run, options
 
@@ -36,25 +37,13 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
 }
 """By network, as the task names them, and kind of device."""
 
-ON_CPU = {
-    "plain loop": Contestant("float32", plain=True),
-    "plain loop, 2 jobs": Contestant("float32", plain=True, jobs=2),
-    "engine": Contestant("float32"),
-    "engine, 2 jobs": Contestant("float32", jobs=2),
-}
-ON_GPU = {
-    "plain loop, float32": Contestant("float32", plain=True),
-    "engine, float32": Contestant("float32"),
-    "engine, bfloat16": Contestant("bfloat16"),
-}
-
 
 def benchmark(device: str = "cpu", network: str = "lstm") -> pd.DataFrame:
     """Median words per second over all jobs, and the ratio to the straightforward loop."""
     kind = torch.device(device).type
     on_gpu = kind == "cuda"
-    contestants = ON_GPU if on_gpu else ON_CPU
-    return compare(work(kind, network), contestants, device, updates=100 if on_gpu else 20)
+    contestants = train.NOT_COMPILED if on_gpu else train.IN_FLOAT32
+    return train.take_turns(work(kind, network), contestants, device, updates=100 if on_gpu else 20)
 
 
 def work(kind: str, network: str = "lstm") -> Work:
@@ -76,7 +65,7 @@ def _run(kind: str, network: str, one: Contestant) -> Run:
     return Run(
         task="language_model",
         optim=Optim("adam", RATE),
-        epochs=EPOCHS,
+        epochs=train.EPOCHS,
         batch_size=sizes["batch"],
         precision=one.precision,
         clip=CLIP,

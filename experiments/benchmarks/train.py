@@ -77,10 +77,19 @@ ON_CPU = {
     "engine, bfloat16": Contestant("bfloat16"),
     "engine, bfloat16, 2 jobs": Contestant("bfloat16", jobs=2),
 }
-ON_GPU = {
+IN_FLOAT32 = {
+    "plain loop": Contestant("float32", plain=True),
+    "plain loop, 2 jobs": Contestant("float32", plain=True, jobs=2),
+    "engine": Contestant("float32"),
+    "engine, 2 jobs": Contestant("float32", jobs=2),
+}
+NOT_COMPILED = {
     "plain loop, float32": Contestant("float32", plain=True),
     "engine, float32": Contestant("float32"),
     "engine, bfloat16": Contestant("bfloat16"),
+}
+ON_GPU = {
+    **NOT_COMPILED,
     **{
         f"engine, bfloat16, compiled, {jobs} jobs": Contestant("bfloat16", compiled=True, jobs=jobs)
         for jobs in (1, 2, 4, 8)
@@ -92,11 +101,11 @@ def benchmark(device: str = "cpu") -> pd.DataFrame:
     """Median images per second over all jobs, and the ratio to the straightforward loop."""
     on_gpu = torch.device(device).type == "cuda"
     if on_gpu:
-        return compare(IMAGES, ON_GPU, device, updates=100)
-    return compare(IMAGES, ON_CPU, device, updates=20)
+        return take_turns(IMAGES, ON_GPU, device, updates=100)
+    return take_turns(IMAGES, ON_CPU, device, updates=20)
 
 
-def compare(
+def take_turns(
     work: Work,
     contestants: Mapping[str, Contestant],
     device: str,

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from experiments.benchmarks.train import EPOCHS, Contestant, Turn, Work, compare
+from experiments.benchmarks import train
+from experiments.benchmarks.train import Contestant, Turn, Work
 from experiments.data.bpe import END, PAD
 from experiments.spec import Optim, Run, options
 from experiments.tasks.translation import SMOOTHING, Translation
@@ -35,16 +36,8 @@ SIZES = {
     "cuda": {"width": 512, "layers": 6, "heads": 4, "feed_forward": 1_024},
 }
 
-ON_CPU = {
-    "plain loop": Contestant("float32", plain=True),
-    "plain loop, 2 jobs": Contestant("float32", plain=True, jobs=2),
-    "engine": Contestant("float32"),
-    "engine, 2 jobs": Contestant("float32", jobs=2),
-}
 ON_GPU = {
-    "plain loop, float32": Contestant("float32", plain=True),
-    "engine, float32": Contestant("float32"),
-    "engine, bfloat16": Contestant("bfloat16"),
+    **train.NOT_COMPILED,
     "engine, bfloat16, compiled": Contestant("bfloat16", compiled=True),
 }
 
@@ -53,9 +46,9 @@ def benchmark(device: str = "cpu") -> pd.DataFrame:
     """Median tokens per second over all jobs, and the ratio to the plain loop."""
     kind = torch.device(device).type
     on_gpu = kind == "cuda"
-    contestants, updates = (ON_GPU, 100) if on_gpu else (ON_CPU, 10)
+    contestants, updates = (ON_GPU, 100) if on_gpu else (train.IN_FLOAT32, 10)
     with TemporaryDirectory() as folder:  # all need the same encoding
-        return compare(work(kind, Path(folder)), contestants, device, updates)
+        return train.take_turns(work(kind, Path(folder)), contestants, device, updates)
 
 
 def work(kind: str, data_root: Path) -> Work:
@@ -74,7 +67,7 @@ def _run(kind: str, one: Contestant) -> Run:
     return Run(
         task="translation",
         optim=Optim("adam", RATE),
-        epochs=EPOCHS,
+        epochs=train.EPOCHS,
         batch_size=TOKENS[kind],
         precision=one.precision,
         clip=CLIP,
