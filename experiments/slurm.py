@@ -175,20 +175,20 @@ def _absolute(places: Places) -> Places:
     )
 
 
-def _ends(jobs: dict[Any, Run], campaign: Waiting) -> Iterator[tuple[Any, Outcome]]:
+def _ends(at_work: dict[Any, Run], waiting: Waiting) -> Iterator[tuple[Any, Outcome]]:
     """Every job with its outcome, as they end; at the time to kill, those that do not."""
-    waiting = dict(jobs)
+    left = dict(at_work)
     missing: dict[Any, float] = {}  # since when the queue lacks a job that left no result
-    while waiting:
+    while left:
         states = _states()
-        over = campaign.told() or time.time() >= campaign.budget.kill
-        for job, run in list(waiting.items()):
+        over = waiting.told() or time.time() >= waiting.budget.kill
+        for job, run in list(left.items()):
             if job.paths.result_pickle.exists():
                 outcome = _outcome(job, run)
             elif over:
-                outcome = campaign.cut_off(run)
+                outcome = waiting.cut_off(run)
                 if outcome.left == LOST and (states or {}).get(job.job_id) == PENDING:
-                    outcome = Outcome(run, left=NOT_BEGUN if campaign.is_over() else NO_TIME)
+                    outcome = Outcome(run, left=NOT_BEGUN if waiting.is_over() else NO_TIME)
             elif states is None or job.job_id in states:
                 missing.pop(job, None)
                 continue
@@ -196,9 +196,9 @@ def _ends(jobs: dict[Any, Run], campaign: Waiting) -> Iterator[tuple[Any, Outcom
                 continue
             else:
                 outcome = Outcome(run, left=KILLED)
-            del waiting[job]
+            del left[job]
             yield job, outcome
-        if waiting:
+        if left:
             time.sleep(POLL_SECONDS)
 
 

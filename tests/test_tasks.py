@@ -98,7 +98,7 @@ def coded(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> ImageClassification:
         sha256="0" * 64,
     )
     monkeypatch.setattr(_images, "_load", lambda *_: images)
-    monkeypatch.setattr(_images, "_split", lambda *_: (np.arange(IMAGES), np.arange(1)))
+    monkeypatch.setattr(_images, "split", lambda *_: (np.arange(IMAGES), np.arange(1)))
     return build(tiny, train_images=IMAGES)
 
 
@@ -208,14 +208,14 @@ def test_a_plain_loop_that_is_stopped_goes_on(tiny: Run, tmp_path: Path) -> None
 
 def test_training_validation_and_test_images_are_disjoint(tiny: Run) -> None:
     run = dataclasses.replace(tiny, settings=options(train_images=900, validation_images=397))
-    train, validation = _images._split(1297, run)
+    train, validation = _images.split(1297, run)
     assert sorted([*train, *validation]) == list(range(1297))
     fewer = dataclasses.replace(tiny, settings=options(train_images=100, validation_images=50))
-    few_train, few_validation = _images._split(1297, fewer)
+    few_train, few_validation = _images.split(1297, fewer)
     assert set(few_train) <= set(train)
     assert set(few_validation) <= set(validation)
     assert set(few_train).isdisjoint(few_validation)
-    reseeded = _images._split(1297, dataclasses.replace(fewer, seed=5))
+    reseeded = _images.split(1297, dataclasses.replace(fewer, seed=5))
     assert np.array_equal(reseeded[0], few_train)  # the same images for every run
     task = build(tiny)
     assert {split: len(labels) for split, (_, labels) in task.held_out.items()} == {

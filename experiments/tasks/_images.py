@@ -46,7 +46,7 @@ class ImageClassification:
         self.device = device
         self.data_sha256 = images.sha256
         self.channels, self.classes = images.train_images.shape[-1], len(images.classes)
-        train, validation = _split(len(images.train_images), run)
+        train, validation = split(len(images.train_images), run)
         shown = torch.from_numpy(images.train_images[train]).float() / 255
         self.mean = shown.mean(dim=(0, 1, 2)).view(1, -1, 1, 1).to(device)
         self.std = shown.std(dim=(0, 1, 2)).view(1, -1, 1, 1).to(device)
@@ -156,7 +156,7 @@ def _perceptron(*widths: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), *between[1:])
 
 
-def _split(available: int, run: Run) -> tuple[np.ndarray, np.ndarray]:
+def split(available: int, run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and of the validation images; the same for every run."""
     train, validation = run.setting("train_images"), run.setting("validation_images")
     if min(train, validation) < 1:

@@ -21,7 +21,7 @@ from experiments import data
 from experiments.data import image_folder
 from experiments.errors import UserError
 from experiments.spec import Run
-from experiments.tasks._images import ImageClassification, Labelled, _split
+from experiments.tasks._images import ImageClassification, Labelled, split
 from experiments.tasks._parts import part
 from experiments.tasks._resnet import ResNet18
 
@@ -92,7 +92,7 @@ class FromFiles:
         self.run, self.device = run, device
         self.data_sha256 = listed.sha256
         self.classes = len(listed.classes)
-        train, validation = _split(len(listed.train), run)
+        train, validation = split(len(listed.train), run)
         self.train = [listed.train[index] for index in train]
         self.held_out = {
             "validation": [listed.train[index] for index in validation],
