@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from experiments import group, optimizers, precision, tasks
-from experiments.errors import OptimizerFailed, UserError, unwritable
+from experiments.errors import OptimizerFailed, UserError, named, unwritable
 from experiments.group import Group
-from experiments.machine import conditions, describe, find_device, is_out_of_memory, named, settings
+from experiments.machine import conditions, describe, find_device, is_out_of_memory, settings
 from experiments.record import THEN, Result, replacing, surroundings
 from experiments.replay import Replay
 from experiments.spec import Run

@@ -12,6 +12,10 @@ class UserError(Exception):
     status = 2
 
 
+class DataError(UserError):
+    """A dataset that cannot be had; the message says what is wrong and what to do."""
+
+
 class DiskFull(UserError):
     """A file could not be written for want of space."""
 
@@ -26,6 +30,11 @@ class OptimizerFailed(RunFailed):
     """An optimizer from elsewhere raised it: its author can mend that."""
 
     status = 2
+
+
+def named(error: Exception) -> str:
+    """What an exception is and says, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
 
 
 def unwritable(sentence: str, error: BaseException) -> UserError:

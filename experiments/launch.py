@@ -28,7 +28,7 @@ import torch
 
 from experiments import engine, group, machine
 from experiments.campaign import Budget, Durations
-from experiments.errors import DiskFull, RunFailed, UserError
+from experiments.errors import DiskFull, RunFailed, UserError, named
 from experiments.hold import hold
 from experiments.progress import Progress
 from experiments.record import OUT_OF_MEMORY, Result, Store
@@ -390,7 +390,7 @@ def carry_out(
             kinds = {RunFailed: FAILED, DiskFull: NO_SPACE}
             left = next((why for kind, why in kinds.items() if isinstance(error, kind)), "")
             return Outcome(run, left=left, error=error)
-        failed = RunFailed(f"{run} failed: {machine.named(error)}")
+        failed = RunFailed(f"{run} failed: {named(error)}")
         failed.add_note(traceback.format_exc())
         return Outcome(run, left=FAILED, error=failed)
 

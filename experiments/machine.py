@@ -65,11 +65,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(one in said for one in words)
 
 
-def named(error: Exception) -> str:
-    """What an exception is and says, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-
-
 @contextmanager
 def settings(device: torch.device) -> Iterator[None]:
     """Random numbers of a run's own; on a GPU, float32 without TF32, and the fastest kernels."""

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, AdamW, Optimizer, RMSprop
 
-from experiments.errors import UserError
-from experiments.machine import named
+from experiments.errors import UserError, named
 from experiments.radam_variants import CountedRAdam, KahanRAdam, RAdamFirst, RoundedMomentsRAdam
 from experiments.spec import Optim, Run
 from radam_core import RAdam, factors, schedules

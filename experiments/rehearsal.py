@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from experiments import campaign, engine, machine, timings
-from experiments.errors import UserError
+from experiments.errors import UserError, named
 from experiments.record import Store
 from experiments.spec import Run
 
@@ -109,7 +109,7 @@ def _try(run: Run, device: str, data_root: Path, compiled: bool, seconds: float)
     except UserError as error:
         return Rehearsed(run, failure=str(error))
     except Exception as error:  # whatever it is, the others are tried too, and this one is told of
-        return Rehearsed(run, failure=f"{type(error).__name__}: {error}")
+        return Rehearsed(run, failure=named(error))
     if len(times) < 3:
         return Rehearsed(run, total)
     (first, began), (last, ended) = times[1], times[-1]

@@ -35,7 +35,7 @@ ARROWS = {
     "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy scipy PIL "
     "spec errors data tasks radam_core",
     "experiments.radam_variants": "torch radam_core",
-    "experiments.optimizers": "torch spec errors machine radam_variants radam_core",
+    "experiments.optimizers": "torch spec errors radam_variants radam_core",
     "experiments.machine": "torch errors record",
     "experiments.group": "torch spec",
     "experiments.replay": "torch",

@@ -237,6 +237,11 @@ def test_no_damaged_byte_of_the_cache_goes_unnoticed(tiny: Content, tmp_path: Pa
         assert images.source == "local folder"
 
 
+def test_memory_that_runs_out_is_no_damage(tmp_path: Path) -> None:
+    with pytest.raises(MemoryError, match="no room"), formats._decoding(tmp_path):
+        raise MemoryError("no room")
+
+
 # A download.
 
 

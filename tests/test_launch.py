@@ -18,7 +18,7 @@ import torch
 
 from experiments import engine, launch, machine, slurm
 from experiments.campaign import Budget
-from experiments.errors import RunFailed, UserError
+from experiments.errors import DataError, RunFailed, UserError
 from experiments.hold import hold
 from experiments.launch import Places
 from experiments.record import Result, Store
@@ -423,6 +423,18 @@ def test_a_run_out_of_memory_is_recorded_as_that_and_tried_again_last(places: Pl
     assert places.store.recorded([huge]) == set()
     assert [line["status"] for line in places.store.provenance([huge])] == ["out of memory"]
     assert len(places.store.table([huge, *MEASUREMENTS])) == 3
+
+
+def test_what_the_sentence_on_a_data_set_quotes_makes_no_out_of_memory(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(*_: Any, **__: Any) -> None:
+        raise DataError("out of memory.txt cannot be read: replace it")
+
+    monkeypatch.setattr(engine, "execute", execute)
+    outcome = launch.carry_out(MEASUREMENTS[0], "smoke", places)
+    assert isinstance(outcome.error, DataError)
+    assert outcome.result is None
 
 
 class Failing(torch.optim.SGD):

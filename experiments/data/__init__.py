@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.data import cifar10, digits, image_folder, noise, parallel, text, tokens
-from experiments.data._images import DataError, Images
+from experiments.data._images import Images
+from experiments.errors import DataError
 
 __all__ = ["LOADERS", "NAMES", "DataError", "Images", "checked", "load"]
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from experiments.data._images import Content, DataError, content_sha256
+from experiments.data._images import Content, content_sha256
+from experiments.errors import DataError
 
 # Of the 60,000 images and labels in their published order; see `content_sha256`.
 SHA256 = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
@@ -134,7 +135,7 @@ def _decoding(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file raises into a DataError that names it."""
     try:
         yield
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # zip, zlib, PNG, JSON, header and shape errors share no base class
         if not path.is_file():

@@ -10,14 +10,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.errors import UserError
-
 Content = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 """Train images, train labels, test images, test labels."""
-
-
-class DataError(UserError, RuntimeError):
-    """A dataset that cannot be had; the message says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data import hub
-from experiments.data._images import DataError
 from experiments.data.tokens import Source
+from experiments.errors import DataError, named
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,13 @@ def _streamed(part: str, commit: str) -> list[Iterator[str]]:
 def _from_the_hub() -> Iterator[None]:
     try:
         yield
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # every way to the hub fails with errors of its own
         folders = " and ".join(name.partition("/")[0] for name in (TRAINING, HELD_OUT))
         raise DataError(
-            f"One Billion Word cannot be read from the Hugging Face hub ({type(error).__name__}: "
-            f"{error}): run it again to go on with what came, or put the folders {folders} of its "
+            f"One Billion Word cannot be read from the Hugging Face hub ({named(error)}): "
+            f"run it again to go on with what came, or put the folders {folders} of its "
             "archive into the folder lm1b of the data sets."
         ) from error
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from experiments.data._images import DataError, keep
+from experiments.data._images import keep
+from experiments.errors import DataError
 
 PAD, END, UNKNOWN = range(3)
 """The first entries of every vocabulary: padding, end of a sentence, an unknown character."""

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from urllib.error import URLError
 
 from experiments.data import _cifar10_formats as formats
-from experiments.data._images import Content, DataError, Images, images
+from experiments.data._images import Content, Images, images
+from experiments.errors import DataError
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.data._images import DataError, Images, content_sha256, images
+from experiments.data._images import Images, content_sha256, images
+from experiments.errors import DataError
 
 SHA256 = "a1a1e392012b77eab2131d3807787108be9819d256c372be0dd5c5ec453773ac"
 CLASSES = tuple("0123456789")

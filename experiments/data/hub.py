@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from experiments.data._images import DataError
+from experiments.errors import DataError, named
 
 
 def load(path: str, revision: str | None = None, **arguments: Any) -> Any:
@@ -57,7 +57,7 @@ def commit(path: str, revision: str | None = None) -> str:
     try:
         found = HfApi().dataset_info(path, revision=revision)
     except Exception as error:  # its client's errors have no class in common
-        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        raise ConnectionError(named(error)) from error
     return str(found.sha)
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from experiments.data._images import DataError, Images, keep
+from experiments.data._images import Images, keep
+from experiments.errors import DataError
 
 SPLITS = ("train", "val")
 ARCHIVES = {

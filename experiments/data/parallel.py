@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from experiments.data import hub, number_words
-from experiments.data._images import DataError
+from experiments.errors import DataError
 
 LANGUAGES = ("de", "en")
 Sentences = tuple[str, ...]

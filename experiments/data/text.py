@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.data import billion
-from experiments.data._images import DataError
 from experiments.data.tokens import END, RARE, SPLITS, UNKNOWN, Corpus, Lines, in_memory, on_disk
+from experiments.errors import DataError
 
 ALL = 0
 

@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from experiments.data._images import DataError
+from experiments.errors import DataError
 
 UNKNOWN, END = "<unk>", "<eos>"
 RARE = 3

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from transformers import MarianMTModel
 
 from experiments.data import parallel
-from experiments.data._images import DataError
 from experiments.data.bpe import END, PAD, encoding
-from experiments.errors import UserError
+from experiments.errors import DataError, UserError
 from experiments.spec import Run
 from experiments.tasks._marian import transformer
 
