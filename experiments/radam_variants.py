@@ -130,9 +130,10 @@ class CountedRAdam(_ByParameter):
 
     RAdam's rho counts updates. A rare word's embedding has a gradient in few of them, and in its
     second moment are as many squares: with the weights w that these have there, as good as
-    ``sum(w)**2 / sum(w**2)`` equally weighted ones (Kish's effective sample size), which for a
-    gradient in every update has the limit rho_inf. That number takes rho's place, one for each
-    number of the parameter; up to 4 the step is momentum SGD's, as in Algorithm 2.
+    ``sum(w)**2 / sum(w**2)`` equally weighted ones (Kish's effective sample size). As many has the
+    second moment of a number with a gradient in each of its first t updates, for some t, and rho
+    of that t takes the place of RAdam's, one for each number of the parameter; up to 4 the step is
+    momentum SGD's, as in Algorithm 2. A gradient in every update makes the step RAdam's.
 
     Parameters
     ----------
@@ -154,11 +155,23 @@ class CountedRAdam(_ByParameter):
         v.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         weights.mul_(beta2).add_(seen)
         squared.mul_(beta2**2).add_(seen)
-        size = weights.square() / squared.clamp(min=torch.finfo(p.dtype).tiny)
+        rho = _rho_of_size(weights.square() / squared.clamp(min=torch.finfo(p.dtype).tiny), beta2)
         limit = rho_inf(beta2)
-        # Alg. 2, line 11, with the effective sample size in rho's place.
-        squared_r = (size - 4) * (size - 2) * limit / ((limit - 4) * (limit - 2) * size)
+        # Alg. 2, line 11
+        squared_r = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
         r = squared_r.clamp(min=0).sqrt()
         adaptive = r * math.sqrt(1 - beta2**t) / (v.sqrt() + group["eps"])
         p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.sub_(m * torch.where(size > 4, adaptive, 1.0), alpha=group["lr"] / (1 - beta1**t))
+        p.sub_(m * torch.where(rho > 4, adaptive, 1.0), alpha=group["lr"] / (1 - beta1**t))
+
+
+def _rho_of_size(size: Tensor, beta2: float) -> Tensor:
+    """Rho (Alg. 2, line 8) after the updates whose squares, all there, have an effective size.
+
+    After t of them it is ``rho_inf * (1 - x) / (1 + x)`` for ``x = beta2**t``, which is solved
+    for x; where there is none, rho is 1, as after one.
+    """
+    limit = rho_inf(beta2)
+    share = (size.clamp(min=1.0) / limit).clamp(max=1 - torch.finfo(size.dtype).eps)
+    t = torch.log1p(-2 * share / (1 + share)) / math.log(beta2)
+    return limit - t * (1 - share) / share  # 2 x / (1 - x) = (1 - share) / share

@@ -1,8 +1,7 @@
 """What if RAdam rectified each parameter by its own count of gradients? An experiment.
 
 Of the LSTM of Figure 4 the embeddings and the clusters of rare words are the parameters that see
-few gradients; all else is in every update, and rectified nearly as by RAdam: on its way to rho_inf
-Kish's sample size is somewhat above rho_t.
+few gradients; all else is in every update, and rectified as by RAdam.
 """
 
 from __future__ import annotations
