@@ -6,7 +6,6 @@ Nothing here computes: it needs no torch.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 import statistics
@@ -112,7 +111,7 @@ class Durations:
         for task in sorted(set(tasks)):
             for line in store.lines(task):
                 if line["status"] == "finished" and line.get("device") == device:
-                    for like in likenesses(Run.from_json(json.dumps(line["spec"]))):
+                    for like in likenesses(Run.of(line["spec"])):
                         self.lines.setdefault(like, []).append(line)
 
     def on_device(self, run: Run) -> float | None:
@@ -209,7 +208,7 @@ def _rehearsed(paces: Iterable[dict[str, Any]], device: str) -> dict[Run, float]
     found: dict[Run, list[float]] = {}
     for line in paces:
         if line["device"] == device:
-            for like in likenesses(Run.from_json(json.dumps(line["kind"]))):
+            for like in likenesses(Run.of(line["kind"])):
                 found.setdefault(like, []).append(line["updates"] * line["seconds_per_update"])
     return {like: float(statistics.median(seconds)) for like, seconds in found.items()}
 

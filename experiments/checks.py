@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from experiments.spec import Run
-from experiments.verdict import MIN_SEEDS, NO_SAY, Claim, Records, Verdict, judge
+from experiments.verdict import MIN_SEEDS, NO_SAY, Claim, Records, Verdict, judge, with_best_epoch
 
 ONE_LESS = "one seed less"
 BEST_EPOCH = "the best test epoch, as the authors count"
@@ -88,10 +88,8 @@ def readings(records: Records, again: Records | None = None) -> Iterator[tuple[s
         for seed in seeds.unique():
             yield ONE_LESS, records.where(seeds != seed)
     if "test_accuracy" in records.runs:
-        curves = records.curves
-        tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
-        best = records.runs["run_id"].map(tests.groupby("run_id")["value"].max())
-        yield BEST_EPOCH, Records(records.runs.assign(test_accuracy=best), curves)
+        runs = with_best_epoch(records)
+        yield BEST_EPOCH, Records(runs.assign(test_accuracy=runs["best_epoch"]), records.curves)
     if seeds.nunique() > 1 and set(CHOSEN_BY) & set(records.runs):
         for seed in seeds.unique():
             without = records.runs.assign(**{NO_SAY: seeds == seed})

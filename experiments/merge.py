@@ -7,7 +7,6 @@ different values for the same run: then each keeps its own, and that is said.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -137,7 +136,7 @@ def _take_records(ours: Store, theirs: Store, task: str, merged: Merged) -> None
             equal = [of.get(run_id) for of in values] == [of.get(run_id) for of in values_before]
             fate = _fate(line, old, equal)
             if fate == "differing":
-                merged.differing.append(Run.from_json(json.dumps(line["spec"])))
+                merged.differing.append(Run.of(line["spec"]))
             else:
                 getattr(merged, fate).append(run_id)
             either = fate == "same" and equal  # which of the two must not depend on who takes

@@ -90,7 +90,7 @@ class Store:
             "run_id": run.id,
             "scale": scale,
             "status": result.status,
-            "spec": json.loads(run.canonical_json()),
+            "spec": run.fields(),
             "rows": {"runs": len(rows), "curves": len(curves)},
             **result.provenance,
         }

@@ -6,7 +6,6 @@ from paces that are kept among the timings.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -121,7 +120,7 @@ def keep(one: Rehearsed, store: Store, device: str, compiled: bool = False) -> N
     if one.seconds is None:
         return
     line = {
-        "kind": json.loads(campaign.likenesses(one.run)[0].canonical_json()),
+        "kind": campaign.likenesses(one.run)[0].fields(),
         "precision": one.run.precision,
         "updates": one.updates,
         "seconds_per_update": one.seconds,

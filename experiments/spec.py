@@ -127,16 +127,23 @@ class Run:
 
     def canonical_json(self) -> str:
         """Sorted keys, no white space, no field that holds its default."""
-        return json.dumps(_without_defaults(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.fields(), sort_keys=True, separators=(",", ":"))
+
+    def fields(self) -> dict[str, Any]:
+        """What JSON can hold of the run: no field that has its default, lists for tuples."""
+        fields: dict[str, Any] = _without_defaults(self)
+        return fields
 
     @classmethod
-    def from_json(cls, text: str) -> Run:
-        """The inverse of `canonical_json`."""
-        fields = json.loads(text)
-        if "optim" in fields:
-            fields["optim"] = Optim(**_options_of(fields["optim"]))
-        schedule = tuple(Schedule(**_options_of(one)) for one in fields.pop("schedule", ()))
-        return cls(**_options_of(fields, "settings"), schedule=schedule)
+    def of(cls, fields: Mapping[str, Any]) -> Run:
+        """The inverse of `fields`, and of a parsed `canonical_json`."""
+        found = _with_options(fields, "settings")
+        if "optim" in found:
+            found["optim"] = Optim(**_with_options(found["optim"]))
+        found["schedule"] = tuple(
+            Schedule(**_with_options(one)) for one in fields.get("schedule", ())
+        )
+        return cls(**found)
 
     def setting(self, name: str) -> Any:
         """One of the task's settings.
@@ -208,10 +215,8 @@ def _without_defaults(value: Any) -> Any:
     return value
 
 
-def _options_of(fields: dict[str, Any], name: str = "options") -> dict[str, Any]:
-    if name in fields:
-        fields[name] = _frozen(fields[name])
-    return fields
+def _with_options(fields: Mapping[str, Any], name: str = "options") -> dict[str, Any]:
+    return {**fields, name: _frozen(fields.get(name, ()))}
 
 
 def grid(base: Run, **axes: Iterable[Any]) -> tuple[Run, ...]:

@@ -46,6 +46,18 @@ class Records:
         return Records(runs, self.curves[self.curves["run_id"].isin(runs["run_id"])])
 
 
+def curve(curves: pd.DataFrame, split: str, metric: str) -> pd.DataFrame:
+    """The points of one of the curves that runs have, such as the loss in training."""
+    return curves[(curves["split"] == split) & (curves["metric"] == metric)]
+
+
+def with_best_epoch(records: Records) -> pd.DataFrame:
+    """The runs, with the best test accuracy over the epochs: what the authors' script reports."""
+    tests = curve(records.curves, "test", "accuracy")
+    best = tests.groupby("run_id")["value"].max().rename("best_epoch")
+    return records.runs.join(best, on="run_id")
+
+
 NO_SAY = "no say"
 """A column, of a reading of the records, that is true for runs that may choose nothing."""
 

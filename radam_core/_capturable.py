@@ -5,7 +5,7 @@ an adaptive update and an early one are worked out, of which one is taken.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,12 +18,12 @@ from radam_core.rectification import STIRLING
 class DeviceUpdate(NamedTuple):
     """What `algorithm.Update` holds, for each of n parameters: booleans and double precision [n].
 
-    ``eps`` is that of an adaptive update.
+    ``eps`` is that of an adaptive update; one number where it is the same for all.
     """
 
     adaptive: Tensor
     size: Tensor
-    eps: Tensor
+    eps: float | Tensor
 
 
 def plan_on_device(
@@ -50,7 +50,7 @@ def plan_on_device(
     return DeviceUpdate(
         adaptive=adaptive,
         size=torch.where(adaptive, r * root, 1.0) / unbiased,
-        eps=torch.full_like(t, eps) if conventions.eps_placement == "raw" else eps * root,
+        eps=eps if conventions.eps_placement == "raw" else eps * root,
     )
 
 
@@ -91,9 +91,9 @@ def apply_capturable(
     """
     lr, (beta1, beta2), weight_decay, decoupled, maximize = hyper
     p, g, m, v = batch[:4]
-    if isinstance(lr, Tensor):
-        lr = lr.reshape(()).to(p[0].device)
     double = torch.float32 if p[0].device.type == "mps" else torch.float64
+    if isinstance(lr, Tensor):
+        lr = lr.reshape(()).to(p[0].device, double)
     t = torch.stack(batch.steps).to(p[0].device, double)
     update = plan_on_device(t, hyper.betas, eps, conventions)
     if maximize:
@@ -105,20 +105,28 @@ def apply_capturable(
     torch._foreach_addcmul_(v, g, g, 1 - beta2)
     skip = conventions.early == "skip"
     if weight_decay != 0 and decoupled:
-        decaying = update.adaptive.to(t.dtype) if skip else torch.ones_like(t)
-        torch._foreach_mul_(p, _each(1 - decaying * (lr * weight_decay), p))
+        lost = lr * weight_decay
+        kept = 1 - (update.adaptive.to(t.dtype) * lost if skip else lost)
+        torch._foreach_mul_(p, _numbers(kept, p))
 
     denominators = list(torch._foreach_sqrt(v))
-    torch._foreach_add_(denominators, _each(update.eps, p))
+    torch._foreach_add_(denominators, _numbers(update.eps, p))
     if vanishes(eps, p[0].dtype):
         denominators = [torch.where(x == 0, math.inf, x) for x in denominators]
     adaptive = torch._foreach_div(m, denominators)
     early = [0.0] * len(m) if skip else m
     steps = list(map(torch.where, update.adaptive.unbind(), adaptive, early))
-    torch._foreach_mul_(steps, _each(-lr * update.size, p))
+    torch._foreach_mul_(steps, _numbers(-lr * update.size, p))
     torch._foreach_add_(p, steps)
 
 
-def _each(numbers: Tensor, like: list[Tensor]) -> list[Tensor]:
-    """A number for each tensor, in its type or, where that has 16 bits, in single precision."""
-    return list(numbers.to(torch.promote_types(like[0].dtype, torch.float32)).unbind())
+def _numbers(numbers: float | Tensor, like: list[Tensor]) -> Any:
+    """One number for all tensors, or one for each.
+
+    In their type or, where that has 16 bits, in single precision. One for each, and only that,
+    takes a GPU a kernel for each.
+    """
+    if not isinstance(numbers, Tensor):
+        return numbers
+    numbers = numbers.to(torch.promote_types(like[0].dtype, torch.float32))
+    return list(numbers.unbind()) if numbers.dim() else numbers

@@ -104,9 +104,9 @@ class RAdam(Optimizer):
         its graph. An element whose gradients were all zero has no derivative (NaN).
     fused : bool, optional
         Update in one pass over memory, by torch's fused kernels for Adam. None, the default, does
-        so wherever that is possible and ``foreach`` is not given: for real parameters on a CPU or
-        a CUDA GPU whose ``eps`` does not vanish in rounding. True insists. The few early updates
-        are always made operation by operation.
+        so wherever that is possible and ``foreach`` is not given: for parameters on a CPU or a
+        CUDA GPU whose ``eps`` does not vanish in rounding. True insists. The few early updates are
+        always made operation by operation.
     variant : {"paper", "authors", "authors-shipped", "torch"}
         The implementation whose conventions to follow.
     rectification : {"first-order", "exact"}, optional

@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).parent.parent
 # update. The leader stops every run as if its time were up before it goes on with it, and kills
 # itself at an update of the last.
 PROGRAM = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from experiments import artifact, engine, group
 from experiments.__main__ import main
@@ -33,7 +33,7 @@ from experiments.artifact import Artifact
 from experiments.spec import Run
 
 specs, kill_at = Path(sys.argv[1]).read_text().splitlines(), int(sys.argv[2])
-runs = tuple(Run.from_json(line) for line in specs)
+runs = tuple(Run.of(json.loads(line)) for line in specs)
 artifact.artifacts()["some"] = Artifact("some", "some runs", (), {"smoke": runs})
 execute, update = engine.execute, engine._Training._update
 engine.CURVE_POINTS = 3

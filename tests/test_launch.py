@@ -1,6 +1,7 @@
 """Many runs: each done once, in any number of processes, and a killed campaign goes on."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import re
@@ -51,13 +52,13 @@ def outcomes(results: list[Result]) -> dict[str, object]:
 # The command, in a process of its own, on an artifact that it puts among the others.
 
 COMMAND = """
-import os, signal, sys, time
+import json, os, signal, sys, time
 from experiments import artifact, engine, progress
 from experiments.__main__ import main
 from experiments.artifact import Artifact
 from experiments.spec import Run
 
-runs = tuple(Run.from_json(line) for line in sys.argv[1].splitlines())
+runs = tuple(Run.of(json.loads(line)) for line in sys.argv[1].splitlines())
 artifact.artifacts()["some"] = Artifact("some", "some runs", (), {"smoke": runs})
 kill_at = int(sys.argv[2])
 progress.LINE_SECONDS = 0
@@ -122,7 +123,7 @@ def test_what_is_recorded_is_skipped(places: Places) -> None:
 
 def test_a_run_that_comes_twice_is_done_once(places: Places) -> None:
     run = MEASUREMENTS[0]
-    again = Run.from_json(run.canonical_json())
+    again = Run.of(json.loads(run.canonical_json()))
     assert [one.run for one in start((run, again, run), places)] == [run]
 
 

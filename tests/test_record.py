@@ -1,6 +1,5 @@
 """The results store: what goes in comes out, and nothing half-written is ever read."""
 
-import json
 import math
 import os
 import subprocess
@@ -411,7 +410,7 @@ def test_provenance_says_how_a_result_was_obtained(store: Store, tiny: Run) -> N
     store.add(engine.execute(tiny), "smoke")
     (line,) = store.provenance([tiny])
     assert line["run_id"] == tiny.id
-    assert Run.from_json(json.dumps(line["spec"])) == tiny
+    assert Run.of(line["spec"]) == tiny
     assert (line["scale"], line["status"]) == ("smoke", "finished")
     assert line["versions"].keys() >= {"python", "torch", "numpy"}
     assert (line["device"], line["threads"]) == ("cpu", engine.torch.get_num_threads())

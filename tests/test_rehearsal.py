@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from datetime import datetime
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def test_a_pace_is_kept_with_how_it_came_about(tmp_path: Path) -> None:
     for one in (Rehearsed(run, 64, 2.0), Rehearsed(run, 64, 0.5), Rehearsed(DIGITS[-1], 64)):
         keep(one, store, "cpu", compiled=True)
     (line,) = timings.lines(store, timings.PACES)  # the later one, and none of what was too short
-    kind = Run.from_json(json.dumps(line["kind"]))
+    kind = Run.of(line["kind"])
     assert kind == campaign.likenesses(run)[0]
     assert (line["updates"], line["seconds_per_update"]) == (64, 0.5)
     assert (line["device"], line["precision"], line["compiled"]) == ("cpu", "bfloat16", True)

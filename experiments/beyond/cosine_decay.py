@@ -86,8 +86,7 @@ def yours(arm: str) -> tuple[Claim, ...]:
 
 def draw(records: Records) -> Figure:
     """A panel an optimizer, under cosine decay."""
-    arms = names(records.runs)
-    return draw_accuracy(_under("cosine", records), arms, columns=len(arms))
+    return draw_accuracy(_under("cosine", records))
 
 
 def tabulate(records: Records) -> pd.DataFrame:

@@ -25,10 +25,9 @@ from experiments.paper._classifiers import (
     cell,
     names,
     of_arm,
-    with_best_epoch,
 )
 from experiments.spec import SCALES, grid
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, with_best_epoch
 
 WIDE = (3.0, 1.0, 0.3, *LEARNING_RATES, 0.001, 0.0003)
 RATES = {"smoke": (0.3, *LEARNING_RATES, 0.001), "cpu": WIDE, "paper": WIDE}

@@ -3,7 +3,8 @@
 The plain loop computes in float32 and in PyTorch's usual memory format; torch's loader opens each
 image, and torchvision's transforms change it. The engine is what the studies of image classifiers
 are run with: bfloat16, whole batches augmented at once, channels last. Seed by seed they begin with
-the same weights, but they draw other batches: so that their curves can be no closer than two seeds.
+the same weights, but they draw other batches: so that their curves can hardly be closer than those
+of two seeds.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from experiments.paper._translation import (
 )
 from experiments.paper.fig1 import LEARNS, learnt, share
 from experiments.spec import Run, Schedule, options, varied
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, curve
 
 PRE, LINEAR, EXPONENTIAL, CORRECTED, EXACT, SKIPPING = OTHERS = (
     "Adam-vanilla, pre-norm",
@@ -152,8 +152,7 @@ CLAIMS = (
 
 def draw(records: Records) -> Figure:
     """Training loss by update: mean over seeds; the arms of Figure 1 as thin lines."""
-    curves = named(records).curves
-    losses = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
+    losses = curve(named(records).curves, "train", "loss")
     figure, axes = style.panels(2, height=4.0, sharey=True)
     groups = {
         "networks and Adams": (VANILLA, WARMUP, PRE, CORRECTED),

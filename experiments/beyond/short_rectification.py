@@ -27,7 +27,7 @@ from experiments.paper._translation import (
     changed,
 )
 from experiments.paper.fig1 import LEARNS, learnt, share
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, curve
 
 SHORT = 0.98
 BETA2S = (BETAS[1], SHORT)
@@ -109,7 +109,7 @@ def draw(records: Records) -> Figure:
     figure, axes = style.panels(2, height=3.6, sharey=True)
     for panel, beta2 in zip(axes, BETA2S, strict=True):
         curves, last = _with(records, beta2).curves, panel is axes[-1]
-        losses = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
+        losses = curve(curves, "train", "loss")
         style.lines(panel, losses, "step", "value", "arm", colours, legend=last)
         panel.set(title=f"β₂ = {beta2:g}", xlabel="update", ylabel="training loss (nats)")
     axes[-1].legend(title=None)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
-
 from experiments.artifact import Artifact, Deviation
 from experiments.paper._cifar10 import decay
-from experiments.paper._classifiers import PRECISION, draw_accuracy, names, tabulate, yours
+from experiments.paper._classifiers import PRECISION, draw_accuracy, tabulate, yours
 from experiments.paper._imagenet import BETWEEN, PAPER, SMOKE_RUNS, arms
 from experiments.paper.table1_imagenet import DIGITS
 from experiments.spec import varied
-from experiments.verdict import Claim, Records
+from experiments.verdict import Claim
 
 WHOLE = varied(
     PAPER,
@@ -44,12 +42,6 @@ CLAIMS = (
 )
 
 
-def draw(records: Records) -> Figure:
-    """A panel an optimizer."""
-    arms = names(records.runs)
-    return draw_accuracy(records, arms, columns=len(arms))
-
-
 STAND_IN = (
     PRECISION,
     Deviation("data", "imagenet", "images at 32 x 32 pixels of 200 of ImageNet's classes, which "
@@ -67,7 +59,7 @@ ARTIFACT = Artifact(
     runs={"smoke": SMOKE_RUNS, "cpu": arms(CPU, 3), "paper": arms(WHOLE, 5)},
     claims=CLAIMS,
     yours=yours("tiny-imagenet-32", "Tiny-ImageNet-32"),
-    draw=draw,
+    draw=draw_accuracy,
     tabulate=tabulate,
     deviations={
         "smoke": DIGITS,

@@ -15,7 +15,16 @@ from matplotlib.figure import Figure
 from experiments import style
 from experiments.artifact import Deviation
 from experiments.spec import Optim, options
-from experiments.verdict import Claim, Part, Records, counted, difference, voters
+from experiments.verdict import (
+    Claim,
+    Part,
+    Records,
+    counted,
+    curve,
+    difference,
+    voters,
+    with_best_epoch,
+)
 
 SGD = Optim("sgd", lr=0.1, weight_decay=1e-4, options=options(momentum=0.9))
 ADAM = Optim("adam", lr=0.1, weight_decay=1e-4, options=options(betas=(0.9, 0.999)))
@@ -116,7 +125,7 @@ def training_loss(curves: pd.DataFrame, *keys: str) -> pd.Series:
 
     A point of the curve is a mean over the updates since the point before it.
     """
-    train = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
+    train = curve(curves, "train", "loss")
     train = train.sort_values(["run_id", "step"])
     updates = train.groupby("run_id")["step"].diff().fillna(train["step"])
     train = train.assign(updates=updates, total=updates * train["value"])
@@ -124,13 +133,17 @@ def training_loss(curves: pd.DataFrame, *keys: str) -> pd.Series:
     return (sums["total"] / sums["updates"]).rename("value")
 
 
-def draw_accuracy(records: Records, arms: Mapping[str, str], columns: int) -> Figure:
+def draw_accuracy(
+    records: Records, arms: Mapping[str, str] | None = None, columns: int | None = None
+) -> Figure:
     """A panel an arm, test accuracy by epoch: mean over seeds, band from lowest to highest.
 
-    `arms` has the title of each panel for each value of the column "optimizer".
+    `arms` has the title of each panel for each value of the column "optimizer"; if not given, the
+    optimizers' names. The panels stand in so many columns; if not given, in one row.
     """
-    curves = records.curves
-    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
+    arms = arms or names(records.runs)
+    columns = columns or len(arms)
+    tests = curve(records.curves, "test", "accuracy")
     tests = tests.assign(epoch=epochs(tests))
     rates = [f"{rate:g}" for rate in sorted(tests["lr"].unique(), reverse=True)]
     colours = dict(zip(rates, style.in_order(len(rates)), strict=True))
@@ -146,14 +159,6 @@ def draw_accuracy(records: Records, arms: Mapping[str, str], columns: int) -> Fi
         panel.set(title=title, xlabel="epoch", ylabel="test accuracy (%)")
     axes[-1].legend(title="learning rate", loc="lower right")
     return figure
-
-
-def with_best_epoch(records: Records) -> pd.DataFrame:
-    """The runs, with the best test accuracy over the epochs: what the authors' script reports."""
-    curves = records.curves
-    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
-    best = tests.groupby("run_id")["value"].max().rename("best_epoch")
-    return records.runs.join(best, on="run_id")
 
 
 def tabulate_accuracy(records: Records, arms: Mapping[str, str]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from experiments import style
 from experiments.paper._cifar10 import decay
 from experiments.paper._classifiers import against, cell, epochs
 from experiments.spec import Optim, Run, options, varied
-from experiments.verdict import LOST, Claim, Part, Records, counted, voters
+from experiments.verdict import LOST, Claim, Part, Records, counted, curve, voters
 
 PAPERS_RATE = 0.001
 
@@ -90,8 +90,7 @@ def final_loss(records: Records, arm: str, lr: float | None) -> pd.Series:
 
 def first_epoch(records: Records, arm: str, lr: float | None) -> pd.Series:
     """The test loss after the first epoch, by seed, in nats; `LOST` where it diverged in it."""
-    curves = records.curves
-    tests = curves[(curves["split"] == "test") & (curves["metric"] == "loss")]
+    tests = curve(records.curves, "test", "loss")
     first = tests.sort_values("step").groupby("run_id")["value"].first()
     return of_arm(records.runs, arm, lr)["run_id"].map(first).fillna(LOST)
 

@@ -23,7 +23,7 @@ from experiments.paper._translation import (
     translations,
 )
 from experiments.record import Store
-from experiments.verdict import Claim, Part, Records
+from experiments.verdict import Claim, Part, Records, curve
 
 
 def learnt(runs: pd.DataFrame, name: str, keys: list[str] | None = None) -> pd.Series:
@@ -129,8 +129,7 @@ CLAIMS = (
 def draw(records: Records) -> Figure:
     """Training loss by update: mean over seeds, band from lowest to highest."""
     records = by_arm(records)
-    curves = records.curves
-    losses = curves[(curves["split"] == "train") & (curves["metric"] == "loss")]
+    losses = curve(records.curves, "train", "loss")
     losses = losses[losses["update"] > 0]  # before, Adam-2k does not learn
     figure, (panel,) = style.panels(1, height=4.0)
     style.lines(panel, losses, "update", "value", "arm", COLOURS)

@@ -11,7 +11,7 @@ from experiments import style
 from experiments.artifact import Artifact
 from experiments.paper._cifar10 import DEVIATIONS, RUNS
 from experiments.paper._classifiers import against, at_best_lr, epochs, names, training_loss
-from experiments.verdict import LOST, Claim, Part, Records, difference, diverged
+from experiments.verdict import LOST, Claim, Part, Records, curve, difference, diverged
 
 
 def _mean_lead(records: Records, arm: str, rival: str) -> pd.Series:
@@ -77,7 +77,7 @@ def _by_epoch(records: Records) -> tuple[pd.DataFrame, pd.DataFrame]:
     chosen = pd.concat([at_best_lr(records.runs, arm)["run_id"] for arm in names(records.runs)])
     curves = records.curves[records.curves["run_id"].isin(chosen)]
     curves = curves.assign(epoch=np.ceil(epochs(curves)).astype(int))
-    tests = curves[(curves["split"] == "test") & (curves["metric"] == "accuracy")]
+    tests = curve(curves, "test", "accuracy")
     train = training_loss(curves, "run_id", "optimizer", "epoch").reset_index()
     return train, tests
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from experiments import style
 from experiments.artifact import Artifact
@@ -68,12 +67,6 @@ def yours(arm: str) -> tuple[Claim, ...]:
     )
 
 
-def draw(records: Records) -> Figure:
-    """A panel an optimizer."""
-    arms = names(records.runs)
-    return draw_accuracy(records, arms, columns=len(arms))
-
-
 def tabulate(records: Records) -> pd.DataFrame:
     """Test accuracy by optimizer and learning rate."""
     return tabulate_accuracy(records, names(records.runs))
@@ -86,7 +79,7 @@ ARTIFACT = Artifact(
     runs=RUNS,
     claims=CLAIMS,
     yours=yours,
-    draw=draw,
+    draw=draw_accuracy,
     tabulate=tabulate,
     deviations=DEVIATIONS,
 )

@@ -8,9 +8,9 @@ import pandas as pd
 
 from experiments.artifact import Artifact
 from experiments.paper._cifar10 import BASES, DEVIATIONS
-from experiments.paper._classifiers import RADAM, cell, with_best_epoch
+from experiments.paper._classifiers import RADAM, cell
 from experiments.spec import Optim, grid, options
-from experiments.verdict import Claim, Part, Records, difference
+from experiments.verdict import Claim, Part, Records, difference, with_best_epoch
 
 
 def _first(*first: tuple[str, int]) -> Optim:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from experiments import data
 from experiments.errors import UserError
 from experiments.spec import Run
-from experiments.tasks._parts import part
+from experiments.tasks._parts import part, stream
 from experiments.tasks._resnet import ResNet
 
 PADDING = 4
@@ -91,8 +91,7 @@ class ImageClassification:
         the right in the padded image, and whether it is mirrored. They are drawn on the CPU, the
         same for every device, and brought to the device once an epoch.
         """
-        # A large odd factor keeps the streams of neighbouring seeds and epochs apart.
-        generator = torch.Generator().manual_seed(self.run.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed(stream(self.run.seed, epoch))
         order = torch.randperm(len(self.train[1]), generator=generator)
         parts = torch.split(order, self.run.batch_size)
         drawn = torch.cat([self._drawn(chosen, generator) for chosen in parts], dim=1)

@@ -1,10 +1,15 @@
-"""What one of several processes takes of a batch."""
+"""What tasks share: the seed of a stream of batches, and what one of several processes takes."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from experiments.errors import UserError
+
+
+def stream(seed: int, number: int) -> int:
+    """The seed of a run's epoch or pass; an odd factor keeps those of neighbours apart."""
+    return seed * 1_000_003 + number
 
 
 def part(batch: Tensor, rank: int, size: int, dim: int = 0) -> tuple[Tensor, float]:

@@ -16,6 +16,7 @@ from torchvision import transforms
 
 from experiments.spec import Run
 from experiments.tasks._images import PADDING, ImageClassification, Labelled
+from experiments.tasks._parts import stream
 
 WORKERS = 2
 """The numbers that a worker draws depend on how many there are: so as many on every machine."""
@@ -88,7 +89,7 @@ class PerImage:
 
         Those before `first` are loaded, too: a worker draws for one image after the other.
         """
-        seed = self.whole.run.seed * 1_000_003 + epoch
+        seed = stream(self.whole.run.seed, epoch)
         loader = DataLoader(
             self.opened,
             batch_size=self.whole.run.batch_size,

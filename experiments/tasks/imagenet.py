@@ -22,7 +22,7 @@ from experiments.data import image_folder
 from experiments.errors import UserError
 from experiments.spec import Run
 from experiments.tasks._images import ImageClassification, Labelled, split
-from experiments.tasks._parts import part
+from experiments.tasks._parts import part, stream
 from experiments.tasks._resnet import ResNet18
 
 MEAN = (0.485, 0.456, 0.406)
@@ -116,7 +116,7 @@ class FromFiles:
         self, epoch: int, rank: int, size: int, first: int = 0
     ) -> Iterator[tuple[Labelled, float]]:
         """One process's part of every batch, and its weight; it reads no other files."""
-        seed = self.run.seed * 1_000_003 + epoch
+        seed = stream(self.run.seed, epoch)
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         samples = [self.train[index] for index in order.tolist()]
         wholes = torch.split(torch.arange(len(samples)), self.run.batch_size)[first:]

@@ -21,6 +21,7 @@ from experiments.data.bpe import END, PAD, encoding
 from experiments.errors import DataError, UserError
 from experiments.spec import Run
 from experiments.tasks._marian import transformer
+from experiments.tasks._parts import stream
 
 SMOOTHING = 0.1
 """The share of a label that goes to all tokens alike."""
@@ -170,8 +171,7 @@ class Translation:
         return self.run.batch_size // bucket.shape[2]
 
     def _deal(self, number: int) -> list[Tensor]:
-        # A large odd factor keeps the streams of neighbouring seeds and passes apart.
-        generator = torch.Generator().manual_seed(self.run.seed * 1_000_003 + number)
+        generator = torch.Generator().manual_seed(stream(self.run.seed, number))
         dealt: list[Tensor] = []
         for bucket in self.buckets:
             order = torch.randperm(bucket.shape[1], generator=generator)
