@@ -207,11 +207,11 @@ class Artifact:
     ) -> Verdict:
         """The verdict on a claim by the records of a scale.
 
-        Where the claim holds, it must hold in other readings of the records too, see
-        `experiments.checks`, or it is inconclusive.
+        Where that decides, it must stand in other readings of the records too, see
+        `experiments.checks`, or the claim is inconclusive.
         """
         verdict = judge(self.id, claim, records, scale)
-        if verdict.status != "reproduced":
+        if verdict.status not in ("reproduced", "contradicted"):
             return verdict
         return checks.stood(verdict, claim, self.at(scale), records, again)
 

@@ -1,8 +1,8 @@
-"""What a favourable verdict is held against: the same records, read in another way.
+"""What a verdict that decides is held against: the same records, read in another way.
 
-A claim that holds by the rule must also hold in every one of the `readings`, and in at least half
-of the `pairings` that change its numbers, or it is inconclusive: they can take a "reproduced" away
-and never give one.
+A claim that is reproduced or contradicted by the rule must be so in every one of the `readings`
+too, and in at least half of the `pairings` that change its numbers, or it is inconclusive: they can
+take a verdict away and never give one.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def stood(
     records: Records,
     again: Records | None = None,
 ) -> Verdict:
-    """The verdict on a claim that holds by the rule, after all other readings of its records.
+    """A verdict that decides, or its claim as inconclusive where other readings deny it.
 
     Parameters
     ----------
     verdict
-        By the rule alone.
+        By the rule alone: reproduced or contradicted.
     claim
         What it is on.
     runs
@@ -50,20 +50,20 @@ def stood(
     again
         What there is of the same runs, made again.
     """
-    held: dict[str, list[bool]] = {}
+    stands: dict[str, list[bool]] = {}
     for name, other in _others(runs, records, again):
         if name == PAIRED and claim.of_pairs:
             continue
         found = judge(verdict.artifact, claim, other, verdict.scale)
         if found.estimates != verdict.estimates:
-            held.setdefault(name, []).append(found.status == "reproduced")
-    enough = {name: len(of) / 2 if name == PAIRED else len(of) for name, of in held.items()}
-    fails = tuple(name for name, of in held.items() if sum(of) < enough[name])
+            stands.setdefault(name, []).append(found.status == verdict.status)
+    enough = {name: len(of) / 2 if name == PAIRED else len(of) for name, of in stands.items()}
+    fails = tuple(name for name, of in stands.items() if sum(of) < enough[name])
     return dataclasses.replace(
         verdict,
         status="inconclusive" if fails else verdict.status,
         fails_with=fails,
-        readings={name: (sum(of), len(of)) for name, of in held.items()},
+        readings={name: (sum(of), len(of)) for name, of in stands.items()},
     )
 
 

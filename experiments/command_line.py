@@ -433,7 +433,7 @@ def _print_estimates(verdict: Verdict) -> None:
     for estimate in verdict.lacks:
         print(f"    not given: {report.ours([estimate])}")
     for reading in verdict.fails_with:
-        print(f"    it does not hold with {reading}")
+        print(f"    not with {reading}")
 
 
 def show_verdicts(arguments: argparse.Namespace) -> None:

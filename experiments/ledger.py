@@ -109,16 +109,20 @@ def _scale(artifact: Artifact, scale: str, store: Store) -> dict[str, str]:
 
 
 def firmness(store: Store) -> pd.DataFrame:
-    """One row for each claim that holds by the rule: in how many other readings it holds, too."""
+    """One row for each claim that the rule decides: in how many other readings that stands."""
     rows = []
     for artifact in artifacts().values():
         for verdict in artifact.verdicts(store):
             if verdict.readings:
-                held = verdict.readings.items()
-                cells = dict.fromkeys(checks.NAMES, "–")
-                cells |= {name: f"{count} of {tried}" for name, (count, tried) in held}
-                rows.append({"holds by the rule": f"**{artifact.id}** {verdict.text}"} | cells)
-    return pd.DataFrame(rows, columns=["holds by the rule", *checks.NAMES])
+                stands = verdict.readings.items()
+                rule = "reproduced" if verdict.estimates[0].holds else "contradicted"
+                claim = f"**{artifact.id}** {verdict.text}"
+                rows.append(
+                    {"claim": claim, "by the rule": report.MARKS[rule]}
+                    | dict.fromkeys(checks.NAMES, "–")
+                    | {name: f"{count} of {tried}" for name, (count, tried) in stands}
+                )
+    return pd.DataFrame(rows, columns=["claim", "by the rule", *checks.NAMES])
 
 
 def made_on(lines: Iterable[Mapping[str, Any]]) -> Counter[str]:

@@ -7,7 +7,8 @@ claim is *reproduced* if every part holds, *contradicted* if every part fails, *
 if some hold, and *inconclusive* otherwise. With fewer than three seeds nothing is decided, except
 where the number has no randomness in it. A claim may rest on something given, such as that the arm
 it compares with learns at all: where that does not hold, it is inconclusive too, and so it is where
-a part has no number. What is reproduced must then stand the readings of `experiments.checks`.
+a part has no number. What is reproduced or contradicted must then stand the readings of
+`experiments.checks`.
 
 A run that diverged never drops out. It counts with the worst value of a metric, see `counted`; and
 where a statistic has no number for its seed, that is still one of the seeds, and the part cannot
@@ -162,9 +163,9 @@ class Estimate:
 class Verdict:
     """The judgement of one claim at one scale, and the artifact's runs that were at hand for it.
 
-    `readings` has, of a claim that holds by the rule, in how many of the other readings of the
-    records it does too and how many there are, by their name; those that change none of its numbers
-    ask nothing of it, and are not counted. `fails_with` names those in which it does not, and
+    `readings` has, of a claim that the rule decides, in how many of the other readings of the
+    records it comes out alike and how many there are, by their name; those that change none of its
+    numbers ask nothing of it, and are not counted. `fails_with` names those that deny it, and
     `lacks` is what it takes as given and does not hold, where there are seeds enough to say so:
     with either it is inconclusive.
     """

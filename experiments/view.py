@@ -270,7 +270,7 @@ def _deviations(found: Artifact) -> str:
 
 
 def firmness() -> Markdown:
-    """Of the claims that hold by the rule, in how many other readings of the records each holds."""
+    """Of the claims that the rule decides, in how many readings of the records that stands."""
     return Markdown(report.markdown(ledger.firmness(Store())))
 
 

@@ -1,4 +1,4 @@
-"""A favourable verdict falls where other readings of the same records say otherwise."""
+"""A verdict that decides falls where other readings of the same records say otherwise."""
 
 from __future__ import annotations
 
@@ -154,6 +154,26 @@ def test_a_claim_that_holds_must_hold_in_the_other_readings(
     assert all(f"not with {name}" in ours for name in fails_with)
 
 
+@pytest.mark.parametrize(
+    ("leads", "best", "spread", "fails_with"),
+    [
+        ([1.0, 1.1, 0.9, 1.0], 0.0, 0.0, ()),
+        ([0.9, 0.15, 0.6, 0.9], 0.0, 0.0, (checks.ONE_LESS,)),
+        ([1.0, 1.1, 0.9, 1.0], 0.0, 10.0, (checks.PAIRED,)),
+    ],
+)
+def test_a_claim_that_is_contradicted_must_be_so_in_the_other_readings(
+    leads: list[float], best: float, spread: float, fails_with: tuple[str, ...]
+) -> None:
+    runs = planned(4)
+    records = recorded(runs, leads, best, spread)
+    worse = Claim("fig0.worse", "it is worse", "by eye", (Part("points", lead, below=0.0),))
+    assert judge("fig0", worse, records, "cpu").status == "contradicted"
+    verdict = artifact(runs).judged(worse, records, "cpu")
+    assert verdict.fails_with == fails_with
+    assert verdict.status == ("inconclusive" if fails_with else "contradicted")
+
+
 def test_what_does_not_hold_at_the_authors_epoch_is_inconclusive() -> None:
     """Its rival's first epoch is better than its last."""
     runs = planned(3)
@@ -208,7 +228,7 @@ def test_the_ledger_counts_the_readings(
         store.add(result(run, value), "cpu")
     monkeypatch.setattr(ledger, "artifacts", lambda: {"fig0": artifact(runs)})
     (row,) = ledger.firmness(store).to_dict("records")
-    assert row["holds by the rule"] == "**fig0** it is better"
+    assert (row["claim"], row["by the rule"]) == ("**fig0** it is better", "✔ reproduced")
     assert row[checks.ONE_LESS] == "4 of 4"
     assert row[checks.BEST_EPOCH] == "–"  # it changes nothing here
     assert row[checks.AGAIN] == "–"  # none were made again
