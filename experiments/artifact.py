@@ -207,11 +207,11 @@ class Artifact:
     ) -> Verdict:
         """The verdict on a claim by the records of a scale.
 
-        Where that decides, it must stand in other readings of the records too, see
+        Where the rule decides, that must stand in other readings of the records too, see
         `experiments.checks`, or the claim is inconclusive.
         """
         verdict = judge(self.id, claim, records, scale)
-        if verdict.status not in ("reproduced", "contradicted"):
+        if verdict.status in ("inconclusive", "not run"):
             return verdict
         return checks.stood(verdict, claim, self.at(scale), records, again)
 

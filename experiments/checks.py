@@ -1,8 +1,8 @@
 """What a verdict that decides is held against: the same records, read in another way.
 
-A claim that is reproduced or contradicted by the rule must be so in every one of the `readings`
-too, and in at least half of the `pairings` that change its numbers, or it is inconclusive: they can
-take a verdict away and never give one.
+A claim that is reproduced, partly reproduced or contradicted by the rule must be so in every one of
+the `readings` too, and in at least half of the `pairings` that change its numbers, or it is
+inconclusive: they can take a verdict away and never give one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def stood(
     Parameters
     ----------
     verdict
-        By the rule alone: reproduced or contradicted.
+        By the rule alone; reproduced, partly or contradicted.
     claim
         What it is on.
     runs
@@ -50,13 +50,14 @@ def stood(
     again
         What there is of the same runs, made again.
     """
+    alike = {verdict.status, "reproduced"} if verdict.status == "partly" else {verdict.status}
     stands: dict[str, list[bool]] = {}
     for name, other in _others(runs, records, again):
         if name == PAIRED and claim.of_pairs:
             continue
         found = judge(verdict.artifact, claim, other, verdict.scale)
         if found.estimates != verdict.estimates:
-            stands.setdefault(name, []).append(found.status == verdict.status)
+            stands.setdefault(name, []).append(found.status in alike)
     enough = {name: len(of) / 2 if name == PAIRED else len(of) for name, of in stands.items()}
     fails = tuple(name for name, of in stands.items() if sum(of) < enough[name])
     return dataclasses.replace(

@@ -115,10 +115,9 @@ def firmness(store: Store) -> pd.DataFrame:
         for verdict in artifact.verdicts(store):
             if verdict.readings:
                 stands = verdict.readings.items()
-                rule = "reproduced" if verdict.estimates[0].holds else "contradicted"
                 claim = f"**{artifact.id}** {verdict.text}"
                 rows.append(
-                    {"claim": claim, "by the rule": report.MARKS[rule]}
+                    {"claim": claim, "by the rule": report.MARKS[verdict.by_rule]}
                     | dict.fromkeys(checks.NAMES, "–")
                     | {name: f"{count} of {tried}" for name, (count, tried) in stands}
                 )

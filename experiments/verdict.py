@@ -7,8 +7,7 @@ claim is *reproduced* if every part holds, *contradicted* if every part fails, *
 if some hold, and *inconclusive* otherwise. With fewer than three seeds nothing is decided, except
 where the number has no randomness in it. A claim may rest on something given, such as that the arm
 it compares with learns at all: where that does not hold, it is inconclusive too, and so it is where
-a part has no number. What is reproduced or contradicted must then stand the readings of
-`experiments.checks`.
+a part has no number. What is not inconclusive must then stand the readings of `experiments.checks`.
 
 A run that diverged never drops out. It counts with the worst value of a metric, see `counted`; and
 where a statistic has no number for its seed, that is still one of the seeds, and the part cannot
@@ -181,6 +180,11 @@ class Verdict:
     fails_with: tuple[str, ...] = ()
     lacks: tuple[Estimate, ...] = ()
     readings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def by_rule(self) -> Status:
+        """What the parts say by themselves: without what is given, and without other readings."""
+        return _status([estimate.holds for estimate in self.estimates])
 
     @property
     def n(self) -> int:

@@ -174,6 +174,19 @@ def test_a_claim_that_is_contradicted_must_be_so_in_the_other_readings(
     assert verdict.status == ("inconclusive" if fails_with else "contradicted")
 
 
+@pytest.mark.parametrize(("spread", "status"), [(0.1, "partly"), (10.0, "inconclusive")])
+def test_of_a_claim_that_holds_in_part_a_part_must_hold_in_the_other_readings(
+    spread: float, status: str
+) -> None:
+    runs = planned(4)
+    records = recorded(runs, [1.0, 1.1, 0.9, 1.0], spread=spread)
+    parts = (*CLAIM.parts, Part("points", lead, below=0.0))
+    claim = dataclasses.replace(CLAIM, parts=parts)
+    assert judge("fig0", claim, records, "cpu").status == "partly"
+    verdict = artifact(runs).judged(claim, records, "cpu")
+    assert (verdict.status, verdict.by_rule) == (status, "partly")
+
+
 def test_what_does_not_hold_at_the_authors_epoch_is_inconclusive() -> None:
     """Its rival's first epoch is better than its last."""
     runs = planned(3)
