@@ -58,6 +58,9 @@ COMPARED: dict[str, set[str]] = {
     "state-of-the-union": {"optimizer", "lr", "seed"},
     "counted-rectification": {"optimizer", "lr", "seed"},
     "sparse-words": {"optimizer", "optim.momentum", "optim.alpha", "optim.betas", "lr", "seed"},
+    "sparse-words-decay": {
+        *("optimizer", "optim.momentum", "optim.alpha", "optim.betas", "lr", "seed"),
+    },
     "rare-words": set(),
     "gpt2": TRANSFORMERS | {"network"},
     "gpt2-state-of-the-union": TRANSFORMERS,

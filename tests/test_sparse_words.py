@@ -189,7 +189,7 @@ def test_a_lead_is_the_difference_of_two_means_over_the_epochs(records: Records)
     leads = [
         means["Adam", words] - means["SGD", words] for words in (study.RAREST, study.MOST_FREQUENT)
     ]
-    earlier, frequent, lag = (claim.parts for claim in study.CLAIMS)
+    earlier, frequent, lag = (claim.parts for claim in find("sparse-words").claims)
     assert earlier[0].statistic(records).tolist() == pytest.approx([leads[0]])
     assert frequent[0].statistic(records).tolist() == pytest.approx([leads[0] - leads[1]])
     adam = means["Adam", study.MOST_FREQUENT] - means["Adam", study.RAREST]

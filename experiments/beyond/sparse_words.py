@@ -8,6 +8,7 @@ validation loss, and keeps it from the first update to the last.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import pandas as pd
@@ -18,7 +19,7 @@ from experiments import style
 from experiments.artifact import Artifact
 from experiments.paper._classifiers import cell, epochs
 from experiments.paper._language import best_rate, of_arm
-from experiments.spec import Optim, Run, grid, options
+from experiments.spec import Optim, Run, Schedule, grid, options
 from experiments.verdict import Claim, Part, Records, diverged
 
 BETAS = options(betas=(0.9, 0.999))
@@ -108,47 +109,50 @@ def _lag(records: Records, arm: str) -> pd.Series:
     return _mean(records, arm, MOST_FREQUENT) - _mean(records, arm, RAREST)
 
 
-CLAIMS = (
-    Claim(
-        "sparse-words.earlier",
-        "Adam learns the rarest words earlier than SGD does, with momentum or without",
-        "not asked",
-        tuple(
-            Part(
-                f"Adam's progress minus that of {rival}, rarest words, points, mean over the run",
-                functools.partial(_lead, rival=rival, words=RAREST),
-                above=0.0,
-            )
-            for rival in ("SGD", "momentum")
+def claims(study: str, where: str = "") -> tuple[Claim, ...]:
+    """What is claimed of the six, `where` it is not at a constant rate."""
+    return (
+        Claim(
+            f"{study}.earlier",
+            "Adam learns the rarest words earlier than SGD does, with momentum or without" + where,
+            "not asked",
+            tuple(
+                Part(
+                    f"Adam's progress minus that of {rival}, rarest words, points, mean over the "
+                    "run",
+                    functools.partial(_lead, rival=rival, words=RAREST),
+                    above=0.0,
+                )
+                for rival in ("SGD", "momentum")
+            ),
         ),
-    ),
-    Claim(
-        "sparse-words.frequent",
-        "Adam's lead is smaller for the most frequent words than for the rarest",
-        "not asked",
-        tuple(
-            Part(
-                f"Adam's lead over {rival}, rarest minus most frequent words, points",
-                functools.partial(_difference, rival=rival),
-                above=0.0,
-            )
-            for rival in ("SGD", "momentum")
+        Claim(
+            f"{study}.frequent",
+            "Adam's lead is smaller for the most frequent words than for the rarest" + where,
+            "not asked",
+            tuple(
+                Part(
+                    f"Adam's lead over {rival}, rarest minus most frequent words, points",
+                    functools.partial(_difference, rival=rival),
+                    above=0.0,
+                )
+                for rival in ("SGD", "momentum")
+            ),
         ),
-    ),
-    Claim(
-        "sparse-words.lag",
-        "With every optimizer the rarest words are learnt later than the most frequent",
-        "not asked",
-        tuple(
-            Part(
-                f"progress of the most frequent words minus that of the rarest, points, {arm}",
-                functools.partial(_lag, arm=arm),
-                above=0.0,
-            )
-            for arm in ARMS
+        Claim(
+            f"{study}.lag",
+            "With every optimizer the rarest words are learnt later than the most frequent" + where,
+            "not asked",
+            tuple(
+                Part(
+                    "progress of the most frequent words minus that of the rarest, points, " + arm,
+                    functools.partial(_lag, arm=arm),
+                    above=0.0,
+                )
+                for arm in ARMS
+            ),
         ),
-    ),
-)
+    )
 
 
 def draw(records: Records) -> Figure:
@@ -209,8 +213,10 @@ def tabulate(records: Records) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("optimizer")
 
 
-def _runs(base: Run, rates: tuple[float, ...], seeds: int) -> tuple[Run, ...]:
-    """Seed by seed, so that whole comparisons end first."""
+def runs(scale: str, schedule: tuple[Schedule, ...] = ()) -> tuple[Run, ...]:
+    """Every arm at every rate; seed by seed, so that whole comparisons end first."""
+    base, rates, seeds = {"smoke": (SMOKE, RATES[1::2], 1), "cpu": (CPU, RATES, 3)}[scale]
+    base = dataclasses.replace(base, schedule=schedule)
     return grid(base, seed=range(seeds), optim=ARMS.values(), lr=rates)
 
 
@@ -218,8 +224,8 @@ ARTIFACT = Artifact(
     id="sparse-words",
     title="Who learns the rare words, and when: a linear model of State of the Union paragraphs",
     order=43,
-    runs={"smoke": _runs(SMOKE, RATES[1::2], 1), "cpu": _runs(CPU, RATES, 3)},
-    claims=CLAIMS,
+    runs={scale: runs(scale) for scale in ("smoke", "cpu")},
+    claims=claims("sparse-words"),
     draw=draw,
     tabulate=tabulate,
 )
