@@ -63,7 +63,7 @@ COMPARED: dict[str, set[str]] = {
     },
     "rare-words": set(),
     "gpt2": TRANSFORMERS | {"network"},
-    "gpt2-state-of-the-union": TRANSFORMERS,
+    "gpt2-state-of-the-union": TRANSFORMERS | {"network"},
     "fig1": TRANSLATION,
     "fig2": TRANSLATION,
     "fig3": TRANSLATION,

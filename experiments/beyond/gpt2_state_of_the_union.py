@@ -1,7 +1,4 @@
-"""A second text for the small GPT-2: does RAdam replace its warmup on the addresses, too?
-
-With the layer norms before alone, as in the models that are trained today.
-"""
+"""A second text for the small GPT-2s: does RAdam replace their warmup on the addresses, too?"""
 
 from __future__ import annotations
 
@@ -10,22 +7,16 @@ from experiments.beyond import gpt2
 from experiments.paper._cifar10 import cosine
 from experiments.spec import varied
 
-NETWORKS = {"pre": gpt2.NETWORKS["pre"]}
 CPU = varied(gpt2.CPU, schedule=cosine(1), epochs=1, corpus="sotu", train_tokens=0)
 """Twice the text once: about as many updates as on WikiText-2."""
 BASES = {"smoke": gpt2.SMOKE, "cpu": CPU}
 
 ARTIFACT = Artifact(
     id="gpt2-state-of-the-union",
-    title="Warmup against RAdam on a small GPT-2, State of the Union addresses",
+    title="Warmup against RAdam on small GPT-2-style models, State of the Union addresses",
     order=45,
-    runs={
-        scale: gpt2.arms(base, scale, NETWORKS, gpt2.LEARNING_RATES[scale])
-        for scale, base in BASES.items()
-    },
-    claims=gpt2.claims(
-        "gpt2-state-of-the-union", NETWORKS, ", on the State of the Union addresses"
-    ),
+    runs={scale: gpt2.arms(base, scale) for scale, base in BASES.items()},
+    claims=gpt2.claims("gpt2-state-of-the-union", ", on the State of the Union addresses"),
     draw=gpt2.draw,
     tabulate=gpt2.tabulate,
 )
