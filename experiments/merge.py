@@ -104,12 +104,7 @@ def merge(ours: Store, theirs: Store) -> Merged:
     if theirs.root.resolve() != ours.root.resolve():
         for task in tasks:
             _take_records(ours, theirs, task, merged)
-        settled = {
-            line["run_id"]
-            for task in ours.tasks()
-            for line in ours.lines(task)
-            if _is_settled(line)
-        }
+        settled = {line["run_id"] for line in ours.settled()}
         for path in checkpoints:
             if path.stem not in settled:
                 _take_checkpoint(ours, theirs, path.stem, merged)

@@ -9,7 +9,7 @@ import pytest
 from experiments import ledger, view
 from experiments.artifact import artifacts, find
 from experiments.campaign import Left
-from experiments.record import THEN, Result, Store
+from experiments.record import OUT_OF_MEMORY, THEN, Result, Store
 from experiments.spec import Optim, Run, options
 
 SOME = Run("digits", Optim("sgd", 0.1))
@@ -85,6 +85,14 @@ def store(tmp_path: Path) -> Store:
     curves = [(1.0, "exact", "variance", 0.5)]
     store.add(Result(run, "finished", {"fall": 2.0}, curves, provenance), "smoke")
     return store
+
+
+def test_a_run_that_had_no_memory_counts_nowhere(store: Store, tiny: Run) -> None:
+    before = ledger.time_on(store.settled())
+    store.add(Result(tiny, OUT_OF_MEMORY, {}, [], {"device": "cpu", "threads": 2}), "smoke")
+    (line,) = store.settled()
+    assert line["status"] == "finished"
+    assert ledger.time_on(store.settled()) == before
 
 
 def test_an_entry_counts_what_is_recorded(store: Store) -> None:
