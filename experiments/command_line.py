@@ -135,13 +135,16 @@ def _heed_changes(runs: Iterable[Run], other: Optim, places: Places, again: bool
         with hold(store.lock(run.id)) if again else nullcontext(True) as ours:
             recorded = [line.get("optimizer_sources", now) for line in store.provenance([run])]
             begun = [engine.begun_with(checkpoint)] if checkpoint.exists() else []
-            if all(sources == now for sources in recorded + begun):
+            changed = [sources for sources in recorded + begun if sources != now]
+            if not changed:
                 continue
-            found["held" if not ours else "recorded" if recorded else "begun"] += 1
+            if changed != [None]:  # else nobody knows, and the run says that it cannot be read
+                found["recorded" if recorded else "begun"] += 1
+                found["held"] += not ours
             if again and ours:
                 store.forget([run])
                 checkpoint.unlink(missing_ok=True)
-    if not found:
+    if not found.total():
         return
     fate = "with --again they start anew"
     if again:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from experiments import group, optimizers, precision, tasks
-from experiments.errors import OptimizerFailed, UserError, named, unwritable
+from experiments.errors import CheckpointBroken, OptimizerFailed, UserError, named, unwritable
 from experiments.group import Group
 from experiments.machine import conditions, describe, find_device, is_out_of_memory, settings
 from experiments.record import THEN, Result, replacing, surroundings
@@ -104,7 +104,9 @@ def execute(
     Paused
         If `until` has come, or the run was `stopped`.
     OptimizerFailed
-        If an update of an optimizer from elsewhere raises something.
+        If an update of an optimizer from elsewhere raises something, or its state cannot be kept.
+    CheckpointBroken
+        If the checkpoint cannot be read.
     UserError
         If the device, the task or the optimizer does not exist.
     DataError
@@ -244,6 +246,7 @@ class _Training:
         self.processors, self.commits = [here["processor"]], [here["commit"]]  # the same
         self.dirty, self.torches = [here["dirty"]], [here["versions"].get("torch")]
         self.sources = list(optimizers.sources(run.optim))  # of its optimizer
+        self.untried = optimizers.is_from_elsewhere(run.optim)  # whether its state can be read back
         self.started: float | None = None  # when this process had done its first update
         self.evaluation: float | None = None  # seconds that the last one took
 
@@ -436,6 +439,22 @@ class _Training:
                 "permissions, or name another with --results",
                 error,
             ) from error
+        if self.untried:
+            self._read_back(path)
+
+    def _read_back(self, path: Path) -> None:
+        """What an optimizer from elsewhere keeps can be written whatever it is, but not read."""
+        self.untried = False
+        try:
+            _read_checkpoint(path)
+        except CheckpointBroken as error:
+            assert self.run.optim is not None
+            path.unlink()
+            raise OptimizerFailed(
+                f"{self.run.optim.name} keeps what cannot be read from a checkpoint again; let its "
+                "state and its param_groups hold nothing but tensors, Python's own numbers and "
+                "strings, and lists, tuples and dicts of these"
+            ) from error
 
     def resume(self) -> None:
         """Go on from the checkpoint, where there is one."""
@@ -480,7 +499,7 @@ def progress(path: Path) -> tuple[int, int]:
 
     Raises
     ------
-    UserError
+    CheckpointBroken
         If it cannot be read.
     """
     state = _read_checkpoint(path)
@@ -491,7 +510,7 @@ def begun_with(path: Path) -> list[str] | None:
     """The sources of the optimizers that a checkpoint's run had; None where it cannot be read."""
     try:
         return list(_read_checkpoint(path).get("sources", []))
-    except UserError:
+    except CheckpointBroken:
         return None
 
 
@@ -503,8 +522,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def _unreadable(path: Path) -> UserError:
-    return UserError(f"the checkpoint {path} cannot be read; delete it, and the run starts again")
+def _unreadable(path: Path) -> CheckpointBroken:
+    return CheckpointBroken(
+        f"the checkpoint {path} cannot be read; delete it, and the run starts again"
+    )
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -180,12 +180,17 @@ def test_what_was_begun_with_the_present_optimizer_goes_on_and_what_with_an_olde
     with hold(places.lock(run)):  # as another campaign does
         command_line._heed_changes([run], other, places, again=True)
         assert path.exists()
-    assert "they start anew, but for 1 that others are at" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "0 of its runs were recorded and 1 begun; they start anew, but for 1 that oth" in told
     command_line._heed_changes([run], other, places, again=True)
     assert not path.exists()
-    path.write_bytes(b"rubbish")
+    path.write_bytes(b"rubbish")  # of which nobody can say what it was begun with
+    capsys.readouterr()
+    command_line._heed_changes([run], other, places, again=False)
+    assert path.exists()
     command_line._heed_changes([run], other, places, again=True)
     assert not path.exists()
+    assert capsys.readouterr().err == ""
 
 
 def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -468,6 +469,40 @@ def test_what_an_optimizer_from_elsewhere_raises_is_told_and_the_others_go_on(
     assert caught.value.campaign.left == {failing: launch.FAILED}
     assert places.store.recorded([failing, *MEASUREMENTS]) == {one.id for one in MEASUREMENTS}
     assert multiprocessing.active_children() == []
+
+
+class Counting(torch.optim.SGD):
+    """An optimizer from elsewhere that counts with NumPy."""
+
+    def step(self, closure: Any = None) -> None:
+        super().step()
+        for group in self.param_groups:
+            group["count"] = np.int64(1) + group.get("count", 0)
+
+
+def test_an_optimizer_whose_state_cannot_be_read_back_fails_at_its_first_checkpoint(
+    tiny: Run, places: Places
+) -> None:
+    name = f"{__name__}:Counting"
+    counting = dataclasses.replace(tiny, optim=Optim(name, lr=0.1))
+    with pytest.raises(launch.Unfinished, match="nothing but tensors, Python's own") as caught:
+        start((counting, *MEASUREMENTS), places)
+    assert str(caught.value).startswith(f"{name} keeps what cannot be read ")
+    assert caught.value.status == 2
+    assert caught.value.campaign.left == {counting: launch.FAILED}
+    assert hidden(places) == []
+
+
+def test_a_broken_checkpoint_fails_its_own_run_alone(tiny: Run, places: Places) -> None:
+    path = places.checkpoint(tiny)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"rubbish")
+    with pytest.raises(launch.Unfinished, match="cannot be read; delete it, and the run") as caught:
+        start((tiny, *MEASUREMENTS), places)
+    assert caught.value.status == 2
+    assert caught.value.campaign.left == {tiny: launch.FAILED}
+    assert places.store.recorded(MEASUREMENTS) == {one.id for one in MEASUREMENTS}
+    assert path.exists()
 
 
 def test_what_nobody_had_foreseen_in_a_run_leaves_the_others_to_their_work(
