@@ -115,10 +115,10 @@ class Durations:
                         self.lines.setdefault(like, []).append(line)
 
     def on_device(self, run: Run) -> float | None:
-        """Seconds that a run takes of the device; of several side by side, each its share.
+        """Seconds that a run takes of a device; of several side by side, each its share.
 
-        On a CPU no more than it had of the processor: others may have kept it waiting. None where
-        nothing like it is recorded.
+        One of several processes takes the seconds of all. On a CPU no more than it had of the
+        processor: others may have kept it waiting. None where nothing like it is recorded.
         """
         return self._median(run, _alone)
 
@@ -140,8 +140,9 @@ def _alone(line: dict[str, Any]) -> float:
     seconds: float = line["wall_seconds"]
     if line["device"] == "cpu":
         seconds = min(seconds, line.get("cpu_seconds", seconds))
+    processes: int = line.get("processes", 1)
     share: int = line.get("side_by_side", 1)
-    return seconds / share
+    return seconds * processes / share
 
 
 @dataclasses.dataclass(frozen=True)

@@ -149,6 +149,12 @@ def test_on_a_cpu_it_counts_what_others_left_a_run_of_the_processor(tmp_path: Pa
     assert durations.on_device(threaded) == 15.0
 
 
+def test_a_run_of_several_processes_takes_the_time_of_all(tmp_path: Path) -> None:
+    store, known = Store(tmp_path), {"device": "a GPU", "wall_seconds": 30.0, "processes": 4}
+    store.add(Result(BASE, "finished", {}, [], known), "cpu")
+    assert Durations(store, "a GPU", ["digits"]).on_device(BASE) == 120.0
+
+
 def test_a_measurement_leaves_nothing_before_its_end(store: Store) -> None:
     (measured,) = grid(Run("digits", settings=options(points=3)), seed=[7])
     assert Durations(store, "cpu", ["digits"]).to_checkpoint(measured) == 5.0

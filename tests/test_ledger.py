@@ -20,6 +20,8 @@ def test_a_processor_is_paid_by_the_core_and_a_gpu_by_its_share() -> None:
     gpu = {"device": "Some GPU", "threads": None, "wall_seconds": 3600.0, "side_by_side": 4}
     assert ledger.cost([LINE, LINE, gpu]) == {"cpu": 2.0, "Some GPU": 0.25}
     assert ledger.time([LINE, gpu]) == "1.00 core-hours and 15.0 minutes of Some GPU"
+    assert ledger.cost([{**LINE, "processes": 3}]) == {"cpu": 3.0}
+    assert ledger.cost([{**gpu, "side_by_side": 1, "processes": 8}]) == {"Some GPU": 8.0}
     assert ledger.time([{**LINE, "wall_seconds": 3.0}]) == "under a core-minute"
     assert ledger.time([]) == ""
 
