@@ -126,7 +126,7 @@ def keep(one: Rehearsed, store: Store, device: str, compiled: bool = False) -> N
         "seconds_per_update": one.seconds,
         "compiled": compiled,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        **machine.conditions(device),
+        **machine.conditions(machine.find_device(device)),
     }
     with store.changing(timings.FOLDER):
         timings.put(store, timings.PACES, [line])

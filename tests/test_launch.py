@@ -427,6 +427,19 @@ def test_a_run_out_of_memory_is_recorded_as_that_and_tried_again_last(places: Pl
     assert len(places.store.table([huge, *MEASUREMENTS])) == 3
 
 
+def test_a_device_that_ran_out_of_memory_is_not_asked_for_more(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(engine, "execute", full)
+    monkeypatch.setattr(machine, "find_device", full)
+    outcome = launch.carry_out(MEASUREMENTS[0], "smoke", places)
+    assert outcome.result is not None
+    assert outcome.result.status == "out of memory"
+
+
 def test_what_the_sentence_on_a_data_set_quotes_makes_no_out_of_memory(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
