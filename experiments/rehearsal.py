@@ -121,7 +121,6 @@ def keep(one: Rehearsed, store: Store, device: str, compiled: bool = False) -> N
         return
     line = {
         "kind": campaign.likenesses(one.run)[0].fields(),
-        "precision": one.run.precision,
         "updates": one.updates,
         "seconds_per_update": one.seconds,
         "compiled": compiled,
