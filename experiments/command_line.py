@@ -420,6 +420,8 @@ def show(arguments: argparse.Namespace) -> None:
     name = "-".join((artifact.id, *arguments.set))
     if artifact.other is not None:
         name += f"-{style.name(artifact.other.name)}"
+        if arguments.optimizer_args is not None:
+            name += f"-{yours.tag(arguments.optimizer_args)}"
         for claim in artifact.claims:
             verdict = artifact.judged(claim, records, scale)
             print(f"{report.ANSWERS[verdict.status]}: {verdict.text} (scale {scale})")

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from experiments import (
     campaign,
@@ -25,6 +26,7 @@ from experiments import (
     rehearsal,
     report,
     timings,
+    yours,
 )
 from experiments.__main__ import main
 from experiments.artifact import Artifact, artifacts, find
@@ -306,6 +308,27 @@ def test_an_optimizer_of_ones_own_is_run_and_shown_beside_the_others(
     other = ("--optimizer", "mine:Half", "--optimizer-args", '{"share": 0.1}')
     says = "run fig6 --scale smoke`, with the same --optimizer mine:Half, records it"
     assert says in sentence("show", "fig6", *other, "--results", results, "--scale", "smoke")
+
+
+def test_an_optimizer_with_other_arguments_has_another_figure(
+    tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = Artifact(
+        "some", "", (), {"smoke": (tiny,)}, draw=lambda _: Figure(), yours=lambda name: ()
+    )
+    monkeypatch.setitem(artifacts(), "some", some)
+    monkeypatch.chdir(tmp_path)
+    store, words = Store(tmp_path), ("show", "some", "--scale", "smoke", "--results", str(tmp_path))
+    for arguments in ('{"momentum": 0.5, "dampening": 0}', '{"momentum": 0.9}', None):
+        beside = yours.beside(some, "torch.optim:SGD", arguments)
+        for run in beside.at("smoke"):
+            store.add(Result(run, "finished", {"test_accuracy": 1.0}, [], DONE), "smoke")
+        mine = ["--optimizer-args", arguments] if arguments else []
+        assert main([*words, "--optimizer", "torch.optim:SGD", *mine]) == 0
+    same = yours.tag('{"dampening": 0, "momentum": 0.5}')
+    figures = {path.name for path in Path("_build/figures").iterdir()}
+    assert len(figures) == 3
+    assert {"some-SGD-smoke.svg", f"some-SGD-{same}-smoke.svg"} <= figures
 
 
 def test_a_study_runs_with_another_setting_beside_its_own(
