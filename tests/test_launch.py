@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -754,6 +755,35 @@ def test_more_jobs_than_an_array_holds_wait_and_a_signal_takes_back_those_in_the
     assert {"array=0-999%9", f"time={26 * 60 + 30}", "qos=low"} <= set(options)
     assert [one for one in options if "name" in one] == ["job-name=mine"]
     assert Path("cancelled").read_text().split() == [f"7_{number}" for number in range(1_000)]
+
+
+class Ended:
+    """A job that itself has found too little time to begin."""
+
+    job_id = "7_0"
+
+    def __init__(self, result: Path) -> None:
+        self.paths = SimpleNamespace(result_pickle=result)
+
+    def result(self) -> launch.Outcome:
+        return launch.Outcome(MEASUREMENTS[0], left=launch.NO_TIME)
+
+
+def test_a_job_that_ended_without_a_run_is_not_taken_back(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(_: slurm.Slurm, folder: Path, *orders: object) -> list[Ended]:
+        folder.mkdir(parents=True)
+        (folder / "result.pkl").touch()
+        return [Ended(folder / "result.pkl")]
+
+    monkeypatch.setattr(slurm.Slurm, "_submit", submit)
+    monkeypatch.setattr(slurm, "_states", dict)
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no scancel
+    runs = [("smoke", MEASUREMENTS[0])]
+    ended = launch.launch(runs, places, quiet=True, launcher=slurm.Slurm())
+    assert ended.left == {MEASUREMENTS[0]: launch.NO_TIME}
+    assert list((places.store.root / ".slurm").iterdir()) == []
 
 
 @pytest.mark.parametrize(
