@@ -154,7 +154,8 @@ class Left:
     recorded
         Hours of the runs whose like is on record.
     rehearsed
-        Hours of the others, at the pace of a rehearsal: one after the other, evaluation left aside.
+        Hours of the others, at the pace of a rehearsal: one after the other, with evaluations only
+        where epochs ended while it was timed.
     unknown
         The runs of which neither tells.
     """

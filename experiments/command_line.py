@@ -350,8 +350,9 @@ def _times(
     table = report.plain(pd.DataFrame(rows))
     if any(hours[ALL][device].rehearsed for device in devices if device in hours[ALL]):
         table += (
-            "\nWhat is rehearsed is the time of the updates alone, at the pace that `rehearse` "
-            "found; the rest is that of like runs on record."
+            "\nWhat is rehearsed is the time of the updates, at the pace that `rehearse` found, "
+            "with evaluations only where epochs ended meanwhile; the rest is that of like runs on "
+            "record."
         )
     return table
 

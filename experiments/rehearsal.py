@@ -36,7 +36,8 @@ class Rehearsed:
     updates
         How many it has in all.
     seconds
-        That an update takes once all is warm; None where there were too few, or it failed.
+        That an update takes once all is warm, with its part of the evaluations that came between
+        two of those timed; None where there were too few, or it failed.
     failure
         Why it cannot run here, if it cannot.
     """

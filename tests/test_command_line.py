@@ -413,7 +413,7 @@ def test_the_paces_of_a_rehearsal_are_kept_for_the_estimate(
     for printed in (shown, say("status", "--estimate", *words)):
         rows = [" ".join(row.split()) for row in printed.splitlines()]
         assert rows[-6:-1] == expected
-        assert rows[-1].startswith("What is rehearsed is the time of the updates alone")
+        assert "with evaluations only where epochs ended meanwhile" in rows[-1]
     found = json.loads(say("status", "--estimate", "--json", *words))
     hours = {"recorded": 0.0, "rehearsed": 20.0 * len(fig4), "unknown": 0}
     assert found["fig4"] == {"left": len(fig4), "taken": {}, "hours": {"cpu": hours}}
