@@ -191,6 +191,19 @@ def hours_left(runs: Iterable[Run], store: Store) -> dict[str, Left]:
     }
 
 
+def hours_planned(runs: Iterable[Run], store: Store) -> dict[str, Left]:
+    """For each kind of device in the rehearsals, how long all of some runs take at their pace.
+
+    The recorded ones, too: it is the estimate to hold against what these took.
+    """
+    runs, paces = list(runs), timings.lines(store, timings.PACES)
+    devices = sorted({line["device"] for line in paces})
+    return {
+        device: _left(runs, Durations(store, device, ()), _rehearsed(paces, device))
+        for device in devices
+    }
+
+
 def _left(runs: Iterable[Run], durations: Durations, rehearsed: Mapping[Run, float]) -> Left:
     seconds, at_pace, unknown = 0.0, 0.0, []
     for run in runs:

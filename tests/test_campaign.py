@@ -12,6 +12,7 @@ from experiments.campaign import (
     Durations,
     Left,
     hours_left,
+    hours_planned,
     in_order,
     likenesses,
     seconds,
@@ -206,6 +207,14 @@ def test_where_nothing_like_a_run_is_recorded_its_time_is_that_of_a_rehearsal(
     }
     sgd = dataclasses.replace(unlike, optim=Optim("sgd", 0.1))  # as another optimizer does
     assert hours_left([sgd], store)["cpu"] == Left(0.0, 20 / 3600)
+
+
+def test_what_was_estimated_stays_known_once_it_is_recorded(store: Store) -> None:
+    assert hours_planned([BASE], store) == {}
+    rehearsed(store, BASE, "cpu", 100.0)
+    unknown = dataclasses.replace(BASE, batch_size=7)
+    assert hours_left([BASE, unknown], store)["cpu"] == Left(unknown=(unknown,))  # it is recorded
+    assert hours_planned([BASE, unknown], store) == {"cpu": Left(0.0, 1000 / 3600, (unknown,))}
 
 
 def test_a_damaged_file_of_paces_is_a_sentence(store: Store) -> None:

@@ -217,7 +217,7 @@ def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_
     left = len(runs) - 6
     known = {"recorded": float(left), "rehearsed": 0.0}
     table1 = {"left": left, "taken": {"cpu": 6.0}, "hours": {"cpu": known | {"unknown": 0}}}
-    assert found["table1"] == table1
+    assert found["table1"] == table1 | {"planned": {}}
     assert found["thm1"]["hours"] == {}
     (known,) = found["all"]["hours"].values()
     assert known["unknown"] > 0
@@ -403,12 +403,17 @@ def test_the_paces_of_a_rehearsal_are_kept_for_the_estimate(
     assert {campaign.likenesses(run)[0] for run in tried} == kinds
     left = len(fig6) - len(done)
     both = f"{left + 20 * len(fig4)}.0 hours ({20 * len(fig4)}.0 hours of it rehearsed)"
+    planned = [
+        f"{report.number(20.0 * len(runs))} hours (rehearsed)"
+        for runs in (fig6, fig4, (*fig6, *fig4))
+    ]
     expected = [
-        "artifact runs left time taken left on cpu",
-        f"fig6 {left} {len(done)}.00 core-hours {left}.00 hours",
-        f"fig4 {len(fig4)} - {20 * len(fig4)}.0 hours (rehearsed)",
-        "fig8 1 - not known",
-        f"all {left + len(fig4) + 1} {len(done)}.00 core-hours at least {both}, 1 run unknown",
+        "artifact runs left time taken left on cpu all planned on cpu",
+        f"fig6 {left} {len(done)}.00 core-hours {left}.00 hours {planned[0]}",
+        f"fig4 {len(fig4)} - {20 * len(fig4)}.0 hours (rehearsed) {planned[1]}",
+        "fig8 1 - not known -",
+        f"all {left + len(fig4) + 1} {len(done)}.00 core-hours at least {both}, 1 run unknown "
+        f"at least {planned[2]}, 1 run unknown",
     ]
     for printed in (shown, say("status", "--estimate", *words)):
         rows = [" ".join(row.split()) for row in printed.splitlines()]
@@ -416,7 +421,8 @@ def test_the_paces_of_a_rehearsal_are_kept_for_the_estimate(
         assert "with evaluations only where epochs ended meanwhile" in rows[-1]
     found = json.loads(say("status", "--estimate", "--json", *words))
     hours = {"recorded": 0.0, "rehearsed": 20.0 * len(fig4), "unknown": 0}
-    assert found["fig4"] == {"left": len(fig4), "taken": {}, "hours": {"cpu": hours}}
+    both = {"hours": {"cpu": hours}, "planned": {"cpu": hours}}
+    assert found["fig4"] == {"left": len(fig4), "taken": {}, **both}
 
 
 def test_seeds_choose_among_the_planned_runs(
