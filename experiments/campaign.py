@@ -115,10 +115,10 @@ class Durations:
                         self.lines.setdefault(like, []).append(line)
 
     def on_device(self, run: Run) -> float | None:
-        """Seconds that a run takes of the device; of several side by side, each its share.
+        """Seconds that a run takes of a device; of several side by side, each its share.
 
-        On a CPU no more than it had of the processor: others may have kept it waiting. None where
-        nothing like it is recorded.
+        One of several processes takes the seconds of all. On a CPU no more than it had of the
+        processor: others may have kept it waiting. None where nothing like it is recorded.
         """
         return self._median(run, _alone)
 
@@ -140,8 +140,9 @@ def _alone(line: dict[str, Any]) -> float:
     seconds: float = line["wall_seconds"]
     if line["device"] == "cpu":
         seconds = min(seconds, line.get("cpu_seconds", seconds))
+    processes: int = line.get("processes", 1)
     share: int = line.get("side_by_side", 1)
-    return seconds / share
+    return seconds * processes / share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,8 @@ class Left:
     recorded
         Hours of the runs whose like is on record.
     rehearsed
-        Hours of the others, at the pace of a rehearsal: one after the other, evaluation left aside.
+        Hours of the others, at the pace of a rehearsal: one after the other, with evaluations only
+        where epochs ended while it was timed.
     unknown
         The runs of which neither tells.
     """
@@ -186,6 +188,19 @@ def hours_left(runs: Iterable[Run], store: Store) -> dict[str, Left]:
         device: _left(left, Durations(store, device, tasks), _rehearsed(paces, device))
         for device in sorted(devices)
         if THEN not in device
+    }
+
+
+def hours_planned(runs: Iterable[Run], store: Store) -> dict[str, Left]:
+    """For each kind of device in the rehearsals, how long all of some runs take at their pace.
+
+    The recorded ones, too: it is the estimate to hold against what these took.
+    """
+    runs, paces = list(runs), timings.lines(store, timings.PACES)
+    devices = sorted({line["device"] for line in paces})
+    return {
+        device: _left(runs, Durations(store, device, ()), _rehearsed(paces, device))
+        for device in devices
     }
 
 

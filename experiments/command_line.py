@@ -135,13 +135,16 @@ def _heed_changes(runs: Iterable[Run], other: Optim, places: Places, again: bool
         with hold(store.lock(run.id)) if again else nullcontext(True) as ours:
             recorded = [line.get("optimizer_sources", now) for line in store.provenance([run])]
             begun = [engine.begun_with(checkpoint)] if checkpoint.exists() else []
-            if all(sources == now for sources in recorded + begun):
+            changed = [sources for sources in recorded + begun if sources != now]
+            if not changed:
                 continue
-            found["held" if not ours else "recorded" if recorded else "begun"] += 1
+            if changed != [None]:  # else nobody knows, and the run says that it cannot be read
+                found["recorded" if recorded else "begun"] += 1
+                found["held"] += not ours
             if again and ours:
                 store.forget([run])
                 checkpoint.unlink(missing_ok=True)
-    if not found:
+    if not found.total():
         return
     fate = "with --again they start anew"
     if again:
@@ -304,10 +307,8 @@ def _estimate(
             name: {
                 "left": len(campaign.outstanding(runs, store)),
                 "taken": ledger.cost(ledger.settled(runs, store)),
-                "hours": {
-                    device: {**vars(left), "unknown": len(left.unknown)}
-                    for device, left in hours[name].items()
-                },
+                "hours": _counting(hours[name]),
+                "planned": _counting(campaign.hours_planned(runs, store)),
             }
             for name, runs in studies.items()
         }
@@ -323,6 +324,11 @@ def _estimate(
         )
 
 
+def _counting(hours: Mapping[str, campaign.Left]) -> dict[str, dict[str, object]]:
+    """For JSON: how many runs are unknown, in place of these."""
+    return {device: {**vars(of), "unknown": len(of.unknown)} for device, of in hours.items()}
+
+
 def _with_all(studies: Mapping[str, tuple[Run, ...]]) -> dict[str, tuple[Run, ...]]:
     """Some studies, and what they are together: what they share is done once."""
     return {**studies, ALL: tuple(campaign.in_order(list(studies.values())))}
@@ -334,21 +340,30 @@ def _times(
     devices: Sequence[str],
     store: Store,
 ) -> str:
-    """What the recorded runs of each study took, and what the others will on some devices."""
+    """What the recorded runs of each study took, and what the others will on some devices.
+
+    Where a device was rehearsed, also what all of them, the recorded too, take at that pace.
+    """
     rows = []
+    paced = campaign.hours_planned(studies[ALL], store)
     for name, runs in studies.items():
+        planned = campaign.hours_planned(runs, store)
         outstanding = tuple(campaign.outstanding(runs, store))
         taken = ledger.time(ledger.settled(runs, store)) or "-"
         row = {"artifact": name, "runs left": str(len(outstanding)), "time taken": taken}
         for device in devices:
             left = hours[name].get(device, campaign.Left(unknown=outstanding))
             row[f"left on {device}"] = ledger.left(left) if outstanding else "none"
+            if device in paced and paced[device].rehearsed:
+                of = planned[device]
+                row[f"all planned on {device}"] = ledger.left(of) if of.rehearsed else "-"
         rows.append(row)
     table = report.plain(pd.DataFrame(rows))
     if any(hours[ALL][device].rehearsed for device in devices if device in hours[ALL]):
         table += (
-            "\nWhat is rehearsed is the time of the updates alone, at the pace that `rehearse` "
-            "found; the rest is that of like runs on record."
+            "\nWhat is rehearsed is the time of the updates, at the pace that `rehearse` found, "
+            "with evaluations only where epochs ended meanwhile; the rest is that of like runs on "
+            "record."
         )
     return table
 
@@ -417,6 +432,8 @@ def show(arguments: argparse.Namespace) -> None:
     name = "-".join((artifact.id, *arguments.set))
     if artifact.other is not None:
         name += f"-{style.name(artifact.other.name)}"
+        if arguments.optimizer_args is not None:
+            name += f"-{yours.tag(arguments.optimizer_args)}"
         for claim in artifact.claims:
             verdict = artifact.judged(claim, records, scale)
             print(f"{report.ANSWERS[verdict.status]}: {verdict.text} (scale {scale})")
@@ -531,7 +548,7 @@ def parser() -> argparse.ArgumentParser:
     option(sub, "seeds", "set", "optimizer", "device", "results", "data")
     sub = command("status", status)
     sub.add_argument("artifact", nargs="*", help=f"{listed} (default: all)")
-    words = "time left, from the recorded runs of each kind of device, or from its rehearsals"
+    words = "time taken, and left: from the recorded runs of each kind of device or its rehearsals"
     sub.add_argument("--estimate", action="store_true", help=words)
     sub.add_argument("--scale", default="paper", help="of the estimate (default: paper)")
     option(sub, "seeds", "set", "optimizer", "json", "results")

@@ -25,9 +25,16 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from experiments import group, optimizers, precision, tasks
-from experiments.errors import OptimizerFailed, UserError, named, unwritable
+from experiments.errors import CheckpointBroken, OptimizerFailed, UserError, named, unwritable
 from experiments.group import Group
-from experiments.machine import conditions, describe, find_device, is_out_of_memory, settings
+from experiments.machine import (
+    conditions,
+    describe,
+    find_device,
+    is_out_of_memory,
+    settings,
+    threads,
+)
 from experiments.record import THEN, Result, replacing, surroundings
 from experiments.replay import Replay
 from experiments.spec import Run
@@ -37,12 +44,12 @@ Report = Callable[[int, int, float, float], None]
 """Called now and then with: updates done, updates in all, training loss, learning rate."""
 
 Loss = Callable[[nn.Module, tasks.Batch], Tensor]
-PROGRESS = (
-    *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at"),
-    *("devices", "processors", "commits", "dirty", "torches", "sources", "notes"),
-)
-ORIGINS = ("devices", "processors", "commits", "dirty", "torches", "sources")
+ORIGINS = ("devices", "processors", "commits", "dirty", "torches", "sources", "manners")
 """What a run was made with: lists, of all that it was made with one after the other."""
+PROGRESS = (
+    *("epoch", "batch", "losses", "epoch_losses", "curves", "metrics", "diverged_at", "notes"),
+    *ORIGINS,
+)
 CURVE_POINTS = 120
 """About how many points the curve of the training loss has, over a whole run."""
 OF_THE_DEVICE = ("lr", "initial_lr", "fused", "foreach", "capturable", "differentiable")
@@ -97,14 +104,16 @@ def execute(
     report
         Progress, with every such point.
     watch
-        Called with every new point of the curves.
+        Called with every new point of the losses and metrics, but not of the histograms.
 
     Raises
     ------
     Paused
         If `until` has come, or the run was `stopped`.
     OptimizerFailed
-        If an update of an optimizer from elsewhere raises something.
+        If an update of an optimizer from elsewhere raises something, or its state cannot be kept.
+    CheckpointBroken
+        If the checkpoint cannot be read.
     UserError
         If the device, the task or the optimizer does not exist.
     DataError
@@ -118,7 +127,7 @@ def execute(
     with settings(where):
         torch.manual_seed(run.seed)
         task = tasks.load(run, data_root, where)
-        provenance = conditions(device)
+        provenance = conditions(where)
         if task.data_sha256 is not None:
             provenance["data_sha256"] = task.data_sha256
         if isinstance(task, tasks.Measurement):
@@ -137,9 +146,7 @@ def execute(
                 training.replay = None  # it has the training, too: neither would go by itself
             metrics, curves, status = training.metrics, training.curves, training.status
             provenance |= training.origins(provenance["versions"])
-            provenance |= {"compiled": compiled, "processes": group.current().size}
-            if precision.is_emulated(run.precision, where, compiled):
-                provenance["arithmetic"] = f"float32, rounded to {run.precision}"
+            provenance |= training.manner
             if isinstance(task, tasks.Remarks) and status == "finished":
                 provenance |= task.remarks(training.model)
             provenance |= training.notes
@@ -244,6 +251,13 @@ class _Training:
         self.processors, self.commits = [here["processor"]], [here["commit"]]  # the same
         self.dirty, self.torches = [here["dirty"]], [here["versions"].get("torch")]
         self.sources = list(optimizers.sources(run.optim))  # of its optimizer
+        self.manner: dict[str, Any] = {"compiled": compiled, "processes": self.group.size}
+        self.manner["threads"] = threads(device)
+        if precision.is_emulated(run.precision, device, compiled):
+            self.manner["arithmetic"] = f"float32, rounded to {run.precision}"
+        how = (f"{name}: {value}" for name, value in self.manner.items() if value)
+        self.manners = [", ".join(how)]  # such as "processes: 1, threads: 2"
+        self.untried = optimizers.is_from_elsewhere(run.optim)  # whether its state can be read back
         self.started: float | None = None  # when this process had done its first update
         self.evaluation: float | None = None  # seconds that the last one took
 
@@ -260,6 +274,7 @@ class _Training:
             "processor": _joined(self.processors),
             "commit": _joined(self.commits),
             "dirty": any(self.dirty) or self.dirty[-1],
+            "manner": _joined(self.manners),
             "versions": versions | ({"torch": torches} if torches else {}),
         }
 
@@ -436,6 +451,22 @@ class _Training:
                 "permissions, or name another with --results",
                 error,
             ) from error
+        if self.untried:
+            self._read_back(path)
+
+    def _read_back(self, path: Path) -> None:
+        """What an optimizer from elsewhere keeps can be written whatever it is, but not read."""
+        self.untried = False
+        try:
+            _read_checkpoint(path)
+        except CheckpointBroken as error:
+            assert self.run.optim is not None
+            path.unlink()
+            raise OptimizerFailed(
+                f"{self.run.optim.name} keeps what cannot be read from a checkpoint again; let its "
+                "state and its param_groups hold nothing but tensors, Python's own numbers and "
+                "strings, and lists, tuples and dicts of these"
+            ) from error
 
     def resume(self) -> None:
         """Go on from the checkpoint, where there is one."""
@@ -480,7 +511,7 @@ def progress(path: Path) -> tuple[int, int]:
 
     Raises
     ------
-    UserError
+    CheckpointBroken
         If it cannot be read.
     """
     state = _read_checkpoint(path)
@@ -491,7 +522,7 @@ def begun_with(path: Path) -> list[str] | None:
     """The sources of the optimizers that a checkpoint's run had; None where it cannot be read."""
     try:
         return list(_read_checkpoint(path).get("sources", []))
-    except UserError:
+    except CheckpointBroken:
         return None
 
 
@@ -503,8 +534,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def _unreadable(path: Path) -> UserError:
-    return UserError(f"the checkpoint {path} cannot be read; delete it, and the run starts again")
+def _unreadable(path: Path) -> CheckpointBroken:
+    return CheckpointBroken(
+        f"the checkpoint {path} cannot be read; delete it, and the run starts again"
+    )
 
 
 def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -32,6 +32,12 @@ class OptimizerFailed(RunFailed):
     status = 2
 
 
+class CheckpointBroken(RunFailed):
+    """A checkpoint that cannot be read: of its own run alone, and whoever deletes it mends that."""
+
+    status = 2
+
+
 def named(error: Exception) -> str:
     """What an exception is and says, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")

@@ -429,7 +429,8 @@ def _carry_out(
         except (MemoryError, RuntimeError) as error:
             if not machine.is_out_of_memory(error) or group.current().size > 1:
                 raise  # the others of a group would not know
-            result = Result(run, OUT_OF_MEMORY, {}, [], machine.conditions(places.device))
+            where = torch.device(places.device)  # nothing more is asked of it: it is full
+            result = Result(run, OUT_OF_MEMORY, {}, [], machine.conditions(where))
         result.provenance["side_by_side"] = share
         places.store.add(result, scale)
         if result.status == OUT_OF_MEMORY:

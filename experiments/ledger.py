@@ -180,12 +180,13 @@ def _machine(line: Mapping[str, Any]) -> str:
 def cost(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Hours of each kind of device that runs took: of a processor, of its cores.
 
-    A run that shared a GPU with others counts with its share.
+    A run that shared a GPU with others counts with its share; one of several processes, with all.
     """
     hours: dict[str, float] = {}
     for line in lines:
         device = line["device"]
         share = (line.get("threads") or 1) if device == CPU else 1 / line.get("side_by_side", 1)
+        share *= line.get("processes", 1)
         hours[device] = hours.get(device, 0.0) + line["wall_seconds"] * share / 3600
     return hours
 

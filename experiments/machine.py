@@ -38,10 +38,9 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def conditions(device: str) -> dict[str, Any]:
+def conditions(device: torch.device) -> dict[str, Any]:
     """What a record says of the machine, the packages and the tree that it was made with."""
-    where = find_device(device)
-    return {**surroundings(), "device": describe(where), "threads": _threads(where)}
+    return {**surroundings(), "device": describe(device), "threads": threads(device)}
 
 
 def describe(device: torch.device) -> str:
@@ -49,7 +48,8 @@ def describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _threads(device: torch.device) -> int | None:
+def threads(device: torch.device) -> int | None:
+    """How many of the processor's a run has; None on another device."""
     return torch.get_num_threads() if device.type == "cpu" else None
 
 

@@ -86,30 +86,27 @@ def _named(runs: Sequence[Run]) -> str:
 
 
 def merge(ours: Store, theirs: Store) -> Merged:
-    """Take over what another results folder has.
+    """Take over what another results folder has, with what was made again there.
 
     Raises
     ------
     UserError
         If the other folder holds nothing, or a file of the two is damaged or cannot be written.
     """
-    tasks, checkpoints = theirs.tasks(), sorted(theirs.root.glob(".checkpoints/*.pt"))
+    pairs = ((ours, theirs), (ours.again, theirs.again))
+    checkpoints = sorted(theirs.root.glob(".checkpoints/*.pt"))
     timed = {name: timings.lines(theirs, name) for name in timings.KEYS}
-    if not (tasks or checkpoints or any(timed.values())):
+    if not (any(there.tasks() for _, there in pairs) or checkpoints or any(timed.values())):
         raise UserError(
             f"{theirs.root} holds neither records nor checkpoints nor timings; "
             "name a results folder"
         )
     merged = Merged()
     if theirs.root.resolve() != ours.root.resolve():
-        for task in tasks:
-            _take_records(ours, theirs, task, merged)
-        settled = {
-            line["run_id"]
-            for task in ours.tasks()
-            for line in ours.lines(task)
-            if _is_settled(line)
-        }
+        for here, there in pairs:
+            for task in there.tasks():
+                _take_records(here, there, task, merged)
+        settled = {line["run_id"] for line in ours.settled()}
         for path in checkpoints:
             if path.stem not in settled:
                 _take_checkpoint(ours, theirs, path.stem, merged)

@@ -239,6 +239,11 @@ class Store:
         path = self.root / task / "provenance.jsonl"
         return list(_lines(path, _stamp(path))) if path.exists() else []
 
+    def settled(self) -> list[dict[str, Any]]:
+        """The provenance of every run that is recorded for good, of all tasks."""
+        lines = (line for task in self.tasks() for line in self.lines(task))
+        return [line for line in lines if line["status"] in SETTLED]
+
 
 def _stamp(path: Path) -> tuple[int, ...]:
     """Another one whenever a file was replaced or written: whoever has read it need not again."""

@@ -36,7 +36,8 @@ class Rehearsed:
     updates
         How many it has in all.
     seconds
-        That an update takes once all is warm; None where there were too few, or it failed.
+        That an update takes once all is warm, with its part of the evaluations that came between
+        two of those timed; None where there were too few, or it failed.
     failure
         Why it cannot run here, if it cannot.
     """
@@ -121,12 +122,11 @@ def keep(one: Rehearsed, store: Store, device: str, compiled: bool = False) -> N
         return
     line = {
         "kind": campaign.likenesses(one.run)[0].fields(),
-        "precision": one.run.precision,
         "updates": one.updates,
         "seconds_per_update": one.seconds,
         "compiled": compiled,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        **machine.conditions(device),
+        **machine.conditions(machine.find_device(device)),
     }
     with store.changing(timings.FOLDER):
         timings.put(store, timings.PACES, [line])

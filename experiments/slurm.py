@@ -23,7 +23,6 @@ import submitit
 
 from experiments.errors import RunFailed, UserError
 from experiments.launch import (
-    CUT_OFF,
     FAILED,
     KILLED,
     LOST,
@@ -109,7 +108,7 @@ class Slurm:
                 at_work = dict(zip(self._submit(folder, orders, jobs), runs, strict=True))
                 for job, outcome in _ends(at_work, waiting):
                     died |= outcome.left in (KILLED, FAILED)
-                    if outcome.left not in (CUT_OFF, LOST, NO_TIME, NOT_BEGUN):
+                    if job.paths.result_pickle.exists() or outcome.left == KILLED:  # it is over
                         del at_work[job]
                     yield outcome
         finally:

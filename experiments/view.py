@@ -193,9 +193,11 @@ def samples(name: str, pick: Callable[[Records], Mapping[str, str]]) -> Markdown
     found, store, scale, records = _at_hand(name)
     if records.runs.empty:
         return Markdown(_lacking(found, store, "`"))
-    written = {line["run_id"]: line["sample"] for line in store.provenance(found.at(scale))}
+    lines = store.provenance(found.at(scale))
+    written = {line["run_id"]: line["sample"] for line in lines if "sample" in line}
     rows = [
-        {"model": model, "text": _escaped(written[run])} for model, run in pick(records).items()
+        {"model": model, "text": _escaped(written.get(run, "–"))}
+        for model, run in pick(records).items()
     ]
     return shown(pd.DataFrame(rows))
 

@@ -6,6 +6,7 @@ is judged by the same statistics. No file of ours has to change for it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -47,6 +48,12 @@ def beside(artifact: Artifact, name: str, arguments: str | None = None) -> Artif
         return artifact.beside(name, **given)
     except (TypeError, ValueError) as error:
         raise UserError(f"--optimizer-args: {error}") from error
+
+
+def tag(arguments: str) -> str:
+    """A few letters that tell arguments from others, in whichever order they are given."""
+    text = json.dumps(_arguments(arguments), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from experiments.campaign import (
     Durations,
     Left,
     hours_left,
+    hours_planned,
     in_order,
     likenesses,
     seconds,
@@ -149,6 +150,12 @@ def test_on_a_cpu_it_counts_what_others_left_a_run_of_the_processor(tmp_path: Pa
     assert durations.on_device(threaded) == 15.0
 
 
+def test_a_run_of_several_processes_takes_the_time_of_all(tmp_path: Path) -> None:
+    store, known = Store(tmp_path), {"device": "a GPU", "wall_seconds": 30.0, "processes": 4}
+    store.add(Result(BASE, "finished", {}, [], known), "cpu")
+    assert Durations(store, "a GPU", ["digits"]).on_device(BASE) == 120.0
+
+
 def test_a_measurement_leaves_nothing_before_its_end(store: Store) -> None:
     (measured,) = grid(Run("digits", settings=options(points=3)), seed=[7])
     assert Durations(store, "cpu", ["digits"]).to_checkpoint(measured) == 5.0
@@ -200,6 +207,14 @@ def test_where_nothing_like_a_run_is_recorded_its_time_is_that_of_a_rehearsal(
     }
     sgd = dataclasses.replace(unlike, optim=Optim("sgd", 0.1))  # as another optimizer does
     assert hours_left([sgd], store)["cpu"] == Left(0.0, 20 / 3600)
+
+
+def test_what_was_estimated_stays_known_once_it_is_recorded(store: Store) -> None:
+    assert hours_planned([BASE], store) == {}
+    rehearsed(store, BASE, "cpu", 100.0)
+    unknown = dataclasses.replace(BASE, batch_size=7)
+    assert hours_left([BASE, unknown], store)["cpu"] == Left(unknown=(unknown,))  # it is recorded
+    assert hours_planned([BASE, unknown], store) == {"cpu": Left(0.0, 1000 / 3600, (unknown,))}
 
 
 def test_a_damaged_file_of_paces_is_a_sentence(store: Store) -> None:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from experiments import (
     campaign,
@@ -25,6 +26,7 @@ from experiments import (
     rehearsal,
     report,
     timings,
+    yours,
 )
 from experiments.__main__ import main
 from experiments.artifact import Artifact, artifacts, find
@@ -180,12 +182,17 @@ def test_what_was_begun_with_the_present_optimizer_goes_on_and_what_with_an_olde
     with hold(places.lock(run)):  # as another campaign does
         command_line._heed_changes([run], other, places, again=True)
         assert path.exists()
-    assert "they start anew, but for 1 that others are at" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "0 of its runs were recorded and 1 begun; they start anew, but for 1 that oth" in told
     command_line._heed_changes([run], other, places, again=True)
     assert not path.exists()
-    path.write_bytes(b"rubbish")
+    path.write_bytes(b"rubbish")  # of which nobody can say what it was begun with
+    capsys.readouterr()
+    command_line._heed_changes([run], other, places, again=False)
+    assert path.exists()
     command_line._heed_changes([run], other, places, again=True)
     assert not path.exists()
+    assert capsys.readouterr().err == ""
 
 
 def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_path: Path) -> None:
@@ -210,7 +217,7 @@ def test_status_estimates_the_hours_left(say: Sentence, smoke_store: Store, tmp_
     left = len(runs) - 6
     known = {"recorded": float(left), "rehearsed": 0.0}
     table1 = {"left": left, "taken": {"cpu": 6.0}, "hours": {"cpu": known | {"unknown": 0}}}
-    assert found["table1"] == table1
+    assert found["table1"] == table1 | {"planned": {}}
     assert found["thm1"]["hours"] == {}
     (known,) = found["all"]["hours"].values()
     assert known["unknown"] > 0
@@ -303,6 +310,27 @@ def test_an_optimizer_of_ones_own_is_run_and_shown_beside_the_others(
     assert says in sentence("show", "fig6", *other, "--results", results, "--scale", "smoke")
 
 
+def test_an_optimizer_with_other_arguments_has_another_figure(
+    tiny: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = Artifact(
+        "some", "", (), {"smoke": (tiny,)}, draw=lambda _: Figure(), yours=lambda name: ()
+    )
+    monkeypatch.setitem(artifacts(), "some", some)
+    monkeypatch.chdir(tmp_path)
+    store, words = Store(tmp_path), ("show", "some", "--scale", "smoke", "--results", str(tmp_path))
+    for arguments in ('{"momentum": 0.5, "dampening": 0}', '{"momentum": 0.9}', None):
+        beside = yours.beside(some, "torch.optim:SGD", arguments)
+        for run in beside.at("smoke"):
+            store.add(Result(run, "finished", {"test_accuracy": 1.0}, [], DONE), "smoke")
+        mine = ["--optimizer-args", arguments] if arguments else []
+        assert main([*words, "--optimizer", "torch.optim:SGD", *mine]) == 0
+    same = yours.tag('{"dampening": 0, "momentum": 0.5}')
+    figures = {path.name for path in Path("_build/figures").iterdir()}
+    assert len(figures) == 3
+    assert {"some-SGD-smoke.svg", f"some-SGD-{same}-smoke.svg"} <= figures
+
+
 def test_a_study_runs_with_another_setting_beside_its_own(
     say: Sentence, sentence: Sentence, smoke_store: Store, tmp_path: Path
 ) -> None:
@@ -375,20 +403,26 @@ def test_the_paces_of_a_rehearsal_are_kept_for_the_estimate(
     assert {campaign.likenesses(run)[0] for run in tried} == kinds
     left = len(fig6) - len(done)
     both = f"{left + 20 * len(fig4)}.0 hours ({20 * len(fig4)}.0 hours of it rehearsed)"
+    planned = [
+        f"{report.number(20.0 * len(runs))} hours (rehearsed)"
+        for runs in (fig6, fig4, (*fig6, *fig4))
+    ]
     expected = [
-        "artifact runs left time taken left on cpu",
-        f"fig6 {left} {len(done)}.00 core-hours {left}.00 hours",
-        f"fig4 {len(fig4)} - {20 * len(fig4)}.0 hours (rehearsed)",
-        "fig8 1 - not known",
-        f"all {left + len(fig4) + 1} {len(done)}.00 core-hours at least {both}, 1 run unknown",
+        "artifact runs left time taken left on cpu all planned on cpu",
+        f"fig6 {left} {len(done)}.00 core-hours {left}.00 hours {planned[0]}",
+        f"fig4 {len(fig4)} - {20 * len(fig4)}.0 hours (rehearsed) {planned[1]}",
+        "fig8 1 - not known -",
+        f"all {left + len(fig4) + 1} {len(done)}.00 core-hours at least {both}, 1 run unknown "
+        f"at least {planned[2]}, 1 run unknown",
     ]
     for printed in (shown, say("status", "--estimate", *words)):
         rows = [" ".join(row.split()) for row in printed.splitlines()]
         assert rows[-6:-1] == expected
-        assert rows[-1].startswith("What is rehearsed is the time of the updates alone")
+        assert "with evaluations only where epochs ended meanwhile" in rows[-1]
     found = json.loads(say("status", "--estimate", "--json", *words))
     hours = {"recorded": 0.0, "rehearsed": 20.0 * len(fig4), "unknown": 0}
-    assert found["fig4"] == {"left": len(fig4), "taken": {}, "hours": {"cpu": hours}}
+    both = {"hours": {"cpu": hours}, "planned": {"cpu": hours}}
+    assert found["fig4"] == {"left": len(fig4), "taken": {}, **both}
 
 
 def test_seeds_choose_among_the_planned_runs(

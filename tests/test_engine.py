@@ -260,11 +260,13 @@ def test_a_record_names_all_that_a_run_was_made_with(
         for module in (engine, machine):
             monkeypatch.setattr(module, "surroundings", lambda here=here: here)
         stops = iter([False, False, commit != "c"])
+        monkeypatch.setattr(engine, "threads", lambda _, commit=commit: 2 if commit == "c" else 1)
         with contextlib.suppress(Paused):
             result = execute(
                 tiny, checkpoint=tmp_path / "run.pt", stopped=lambda stops=stops: next(stops, False)
             )
     found = result.provenance
+    assert found["manner"] == "processes: 1, threads: 1, then processes: 1, threads: 2"
     assert found["commit"] == "a, then b, then c"
     assert found["versions"] == {"python": "3.13", "torch": "2.14.0, then 2.15.0"}
     assert (found["processor"], found["device"]) == ("one, then two", "cpu")
@@ -278,11 +280,11 @@ def test_a_checkpoint_that_does_not_say_what_it_was_made_with_goes_on(
     path = tmp_path / "run.pt"
     whole = execute(tiny, checkpoint=path)
     state = torch.load(path)
-    for name in ("processors", "commits", "dirty", "torches"):
+    for name in ("processors", "commits", "dirty", "torches", "manners"):
         del state[name]
     torch.save(state, path)
     again = execute(tiny, checkpoint=path).provenance
-    for name in ("processor", "commit", "dirty", "versions"):
+    for name in ("processor", "commit", "dirty", "versions", "manner"):
         assert again[name] == whole.provenance[name]
 
 

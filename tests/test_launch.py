@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -426,6 +428,19 @@ def test_a_run_out_of_memory_is_recorded_as_that_and_tried_again_last(places: Pl
     assert len(places.store.table([huge, *MEASUREMENTS])) == 3
 
 
+def test_a_device_that_ran_out_of_memory_is_not_asked_for_more(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(engine, "execute", full)
+    monkeypatch.setattr(machine, "find_device", full)
+    outcome = launch.carry_out(MEASUREMENTS[0], "smoke", places)
+    assert outcome.result is not None
+    assert outcome.result.status == "out of memory"
+
+
 def test_what_the_sentence_on_a_data_set_quotes_makes_no_out_of_memory(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,6 +483,40 @@ def test_what_an_optimizer_from_elsewhere_raises_is_told_and_the_others_go_on(
     assert caught.value.campaign.left == {failing: launch.FAILED}
     assert places.store.recorded([failing, *MEASUREMENTS]) == {one.id for one in MEASUREMENTS}
     assert multiprocessing.active_children() == []
+
+
+class Counting(torch.optim.SGD):
+    """An optimizer from elsewhere that counts with NumPy."""
+
+    def step(self, closure: Any = None) -> None:
+        super().step()
+        for group in self.param_groups:
+            group["count"] = np.int64(1) + group.get("count", 0)
+
+
+def test_an_optimizer_whose_state_cannot_be_read_back_fails_at_its_first_checkpoint(
+    tiny: Run, places: Places
+) -> None:
+    name = f"{__name__}:Counting"
+    counting = dataclasses.replace(tiny, optim=Optim(name, lr=0.1))
+    with pytest.raises(launch.Unfinished, match="nothing but tensors, Python's own") as caught:
+        start((counting, *MEASUREMENTS), places)
+    assert str(caught.value).startswith(f"{name} keeps what cannot be read ")
+    assert caught.value.status == 2
+    assert caught.value.campaign.left == {counting: launch.FAILED}
+    assert hidden(places) == []
+
+
+def test_a_broken_checkpoint_fails_its_own_run_alone(tiny: Run, places: Places) -> None:
+    path = places.checkpoint(tiny)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"rubbish")
+    with pytest.raises(launch.Unfinished, match="cannot be read; delete it, and the run") as caught:
+        start((tiny, *MEASUREMENTS), places)
+    assert caught.value.status == 2
+    assert caught.value.campaign.left == {tiny: launch.FAILED}
+    assert places.store.recorded(MEASUREMENTS) == {one.id for one in MEASUREMENTS}
+    assert path.exists()
 
 
 def test_what_nobody_had_foreseen_in_a_run_leaves_the_others_to_their_work(
@@ -706,6 +755,35 @@ def test_more_jobs_than_an_array_holds_wait_and_a_signal_takes_back_those_in_the
     assert {"array=0-999%9", f"time={26 * 60 + 30}", "qos=low"} <= set(options)
     assert [one for one in options if "name" in one] == ["job-name=mine"]
     assert Path("cancelled").read_text().split() == [f"7_{number}" for number in range(1_000)]
+
+
+class Ended:
+    """A job that itself has found too little time to begin."""
+
+    job_id = "7_0"
+
+    def __init__(self, result: Path) -> None:
+        self.paths = SimpleNamespace(result_pickle=result)
+
+    def result(self) -> launch.Outcome:
+        return launch.Outcome(MEASUREMENTS[0], left=launch.NO_TIME)
+
+
+def test_a_job_that_ended_without_a_run_is_not_taken_back(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(_: slurm.Slurm, folder: Path, *orders: object) -> list[Ended]:
+        folder.mkdir(parents=True)
+        (folder / "result.pkl").touch()
+        return [Ended(folder / "result.pkl")]
+
+    monkeypatch.setattr(slurm.Slurm, "_submit", submit)
+    monkeypatch.setattr(slurm, "_states", dict)
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no scancel
+    runs = [("smoke", MEASUREMENTS[0])]
+    ended = launch.launch(runs, places, quiet=True, launcher=slurm.Slurm())
+    assert ended.left == {MEASUREMENTS[0]: launch.NO_TIME}
+    assert list((places.store.root / ".slurm").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from experiments import ledger, view
 from experiments.artifact import artifacts, find
 from experiments.campaign import Left
-from experiments.record import THEN, Result, Store
+from experiments.record import OUT_OF_MEMORY, THEN, Result, Store
 from experiments.spec import Optim, Run, options
 
 SOME = Run("digits", Optim("sgd", 0.1))
@@ -20,6 +20,8 @@ def test_a_processor_is_paid_by_the_core_and_a_gpu_by_its_share() -> None:
     gpu = {"device": "Some GPU", "threads": None, "wall_seconds": 3600.0, "side_by_side": 4}
     assert ledger.cost([LINE, LINE, gpu]) == {"cpu": 2.0, "Some GPU": 0.25}
     assert ledger.time([LINE, gpu]) == "1.00 core-hours and 15.0 minutes of Some GPU"
+    assert ledger.cost([{**LINE, "processes": 3}]) == {"cpu": 3.0}
+    assert ledger.cost([{**gpu, "side_by_side": 1, "processes": 8}]) == {"Some GPU": 8.0}
     assert ledger.time([{**LINE, "wall_seconds": 3.0}]) == "under a core-minute"
     assert ledger.time([]) == ""
 
@@ -85,6 +87,14 @@ def store(tmp_path: Path) -> Store:
     curves = [(1.0, "exact", "variance", 0.5)]
     store.add(Result(run, "finished", {"fall": 2.0}, curves, provenance), "smoke")
     return store
+
+
+def test_a_run_that_had_no_memory_counts_nowhere(store: Store, tiny: Run) -> None:
+    before = ledger.time_on(store.settled())
+    store.add(Result(tiny, OUT_OF_MEMORY, {}, [], {"device": "cpu", "threads": 2}), "smoke")
+    (line,) = store.settled()
+    assert line["status"] == "finished"
+    assert ledger.time_on(store.settled()) == before
 
 
 def test_an_entry_counts_what_is_recorded(store: Store) -> None:

@@ -128,6 +128,20 @@ def test_a_run_that_had_no_memory_gives_way_to_one_that_had(stores: tuple[Store,
     assert here.table([B])["loss"].item() == 1 / 3
 
 
+def test_what_was_made_again_comes_over_beside_the_first_also_where_it_is_all(
+    stores: tuple[Store, Store], tmp_path: Path
+) -> None:
+    here, there = stores
+    there.again.add(result(A, 0.5), "cpu")
+    assert set(merge(here, there).new) == {A.id, B.id, OTHER.id}
+    assert here.again.table([A])["loss"].item() == 0.5
+    assert here.table([A])["loss"].item() == 1 / 3
+    alone = Store(tmp_path / "alone")
+    alone.again.add(result(BOTH, 0.5), "cpu")
+    assert merge(here, alone).new == [BOTH.id]
+    assert here.again.recorded([A, BOTH]) == {A.id, BOTH.id}
+
+
 def test_rows_of_a_run_that_was_cut_off_do_not_come_over(stores: tuple[Store, Store]) -> None:
     here, there = stores
     path = there.root / "fake" / "provenance.jsonl"

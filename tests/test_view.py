@@ -200,6 +200,19 @@ def test_what_the_language_models_wrote_is_shown_as_it_is(
     assert view._escaped("a <eos> *b* _c_ $1 <unk>") == r"a ¶ \*b\* \_c\_ \$1 \<unk\>"
 
 
+def test_a_model_that_diverged_wrote_nothing_and_is_a_dash(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, runs = Store(tmp_path), find("fig4").at("smoke")
+    for run, status in zip(runs, ("diverged", *["finished"] * len(runs)), strict=False):
+        known = {"sample": "<eos> it ends"} if status == "finished" else {}
+        store.add(Result(run, status, {"test_loss": 1.0}, [], known), "smoke")
+    use(store, monkeypatch)
+    models = {"the first": runs[0].id, "the last": runs[-1].id}
+    _, _, *rows = view.samples("fig4", lambda records: models).data.splitlines()
+    assert rows == ["| the first | – |", "| the last | ¶ it ends |"]
+
+
 def test_a_page_says_which_studies_compare_several_devices(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
