@@ -78,6 +78,7 @@ COMPARED: dict[str, set[str]] = {
     "warmup-phases": {
         *("optimizer", "optim.delay", "LinearWarmup.steps", "norm", "layers", "lr", "seed"),
     },
+    "controls-rate": TRANSLATION,
     "table2": {"optimizer", "optim.delay", "LinearWarmup.steps", "source", "target", "seed"},
     "fast-path": CLASSIFIERS | {"precision"},
     "plain-loop": CLASSIFIERS | {"precision", "per_image"},
@@ -306,6 +307,7 @@ PAPERS = {
     "tiny-imagenet-32": "table1-imagenet",
     "wikitext-2": "fig4",
     "state-of-the-union": "fig4",
+    "controls-rate": "fig3",
 }
 """Where an artifact that goes past the paper deviates at the paper scale too: from what."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.artifact import find
 from experiments.beyond import warmup_phases
-from experiments.paper._translation import RADAM, VANILLA, WARMUP, by_arm
+from experiments.paper._translation import ARMS, DELAYED, EPS, RADAM, VANILLA, WARMUP, by_arm
 from experiments.verdict import Records, judge
 
 GRID = find("warmup-phases")
@@ -78,3 +78,54 @@ def test_a_run_that_diverged_has_learnt_nothing() -> None:
     runs = records.runs.assign(status=records.runs["status"].where(~lost, "diverged"))
     runs["train_loss"] = runs["train_loss"].where(~lost)
     assert statuses(Records(runs, records.curves))["radam"] == "partly"
+
+
+# Figure 3 at the paper's learning rate
+
+CONTROLS = find("controls-rate")
+
+
+def controls(decades: dict[str, float], losses: dict[str, float]) -> dict[str, str]:
+    """The verdicts where an arm's gradients move so far up to update 10, and it ends so."""
+    runs = pd.DataFrame([{"run_id": run.id, **run.axes()} for run in CONTROLS.at("cpu")])
+    arms = by_arm(Records(runs, NO_CURVES)).runs["arm"]
+    runs = runs.assign(status="finished", unigram_loss=FREQUENCIES)
+    runs["train_loss"] = arms.map(losses) + 0.001 * runs["seed"]
+    points = [
+        run | {"step": run["optim.delay"] + update, "split": "gradient", "metric": f"{bin}"}
+        | {"value": float(bin == (decades[arm] if update == 10 else 0.0))}
+        for arm, run in zip(arms, runs.fillna(0).to_dict("records"), strict=True)
+        for update in (1, 10)
+        for bin in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]  # fmt: skip
+    records = Records(runs, pd.DataFrame(points))
+    return {
+        claim.id.partition(".")[2]: judge(CONTROLS.id, claim, records, "cpu").status
+        for claim in CONTROLS.claims
+    }
+
+
+def test_three_arms_at_the_papers_rate_are_those_of_the_grid() -> None:
+    grid, runs = {run.id for run in GRID.at("cpu")}, CONTROLS.at("cpu")
+    assert [run.id in grid for run in runs] == [
+        name not in (DELAYED, EPS) for _ in range(3) for name in ARMS
+    ]
+    assert {run.axes()["lr"] for run in runs} == {find("fig3").at("paper")[0].axes()["lr"]}
+
+
+def test_the_controls_are_judged_at_that_rate_by_what_moves_and_where_they_end() -> None:
+    still = dict.fromkeys(ARMS, 0.25)
+    even = dict.fromkeys(ARMS, 4.0)
+    plain_moves, above = still | {VANILLA: 0.75}, even | {EPS: 4.5}
+    assert controls(plain_moves, above) == {
+        "undistorted": "reproduced",
+        "less": "reproduced",
+        "order": "reproduced",
+    }
+    assert controls(dict.fromkeys(ARMS, 0.75), even | {EPS: 3.5}) == {
+        "undistorted": "contradicted",
+        "less": "inconclusive",
+        "order": "contradicted",
+    }
+    assert controls(plain_moves | {DELAYED: 1.0}, above | {DELAYED: 5.9})["undistorted"] == "partly"
+    assert controls(plain_moves, dict.fromkeys(ARMS, 5.9) | {EPS: 6.5})["order"] == "inconclusive"

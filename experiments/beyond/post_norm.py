@@ -93,8 +93,8 @@ def _share(records: Records, name: str) -> pd.Series:
     return share(named(records).runs, name)
 
 
-def _behind(records: Records, name: str) -> pd.Series:
-    """An arm's final training loss minus RAdam's, nats."""
+def behind(records: Records, name: str) -> pd.Series:
+    """An arm's final training loss minus RAdam's, nats, by seed."""
     runs = named(records).runs
     return learnt(runs, RADAM) - learnt(runs, name)
 
@@ -119,7 +119,7 @@ def _avoids(id: str, name: str, text: str) -> Claim:
 def _as_radam(id: str, name: str, text: str) -> Claim:
     part = Part(
         "its final training loss minus RAdam's, nats",
-        functools.partial(_behind, name=name),
+        functools.partial(behind, name=name),
         above=-0.1,
         below=0.1,
     )

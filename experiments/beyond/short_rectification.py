@@ -49,6 +49,11 @@ def _with(records: Records, beta2: float) -> Records:
     return by_arm(records.where(records.runs["optim.betas"].str[1] == beta2))
 
 
+def by_beta2(records: Records) -> dict[float, pd.DataFrame]:
+    """The runs of each beta2, with the arm's name in the column `arm`."""
+    return {beta2: _with(records, beta2).runs for beta2 in BETA2S}
+
+
 def _behind(records: Records, beta2: float) -> pd.Series:
     """RAdam's final training loss minus that of Adam with warmup, nats, by seed."""
     runs = _with(records, beta2).runs
@@ -120,10 +125,9 @@ def tabulate(records: Records) -> pd.DataFrame:
     """By arm and beta2: training loss in the last epoch, nats, mean and deviation over seeds."""
     rows = {}
     for name in ARMS:
-        by_beta2 = {beta2: _with(records, beta2).runs for beta2 in BETA2S}
         rows[name] = {
             f"β₂ = {beta2:g}": cell(runs[runs["arm"] == name], "train_loss")
-            for beta2, runs in by_beta2.items()
+            for beta2, runs in by_beta2(records).items()
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("training loss, nats")
 

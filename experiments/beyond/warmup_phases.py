@@ -36,10 +36,15 @@ EPOCHS = {"smoke": 2, "cpu": 5, "paper": 10}
 KEYS = ["norm", "layers", "lr", "seed"]
 
 
+def short(scale: str) -> Run:
+    """What all arms have in common: Figure 1's, in fewer epochs."""
+    base = BASES[scale]
+    return dataclasses.replace(base, epochs=EPOCHS[scale], probes=base.probes[:3])
+
+
 def _runs(scale: str) -> tuple[Run, ...]:
-    base = dataclasses.replace(BASES[scale], epochs=EPOCHS[scale], probes=BASES[scale].probes[:3])
     return tuple(
-        arm(scale, name, seed, varied(base, lr=rate, layers=depth, norm=norm))
+        arm(scale, name, seed, varied(short(scale), lr=rate, layers=depth, norm=norm))
         for seed in range(min(SEEDS[scale], 3))
         for norm in NORMS
         for depth in DEPTHS[scale]
@@ -133,7 +138,7 @@ def tabulate(records: Records) -> pd.DataFrame:
     return table.map("{:.2f}".format)
 
 
-_GRID = {
+GRID = {
     one.axis: one
     for one in (
         Deviation("lr", "0.0003", "a smaller network on a shorter run learns at higher rates"),
@@ -149,7 +154,7 @@ _GRID = {
 def _deviations(scale: str) -> tuple[Deviation, ...]:
     """Those of Figure 1's runs, but for the grid, and for what here is the same at all scales."""
     shared = {one.axis: one for one in UNDELAYED[scale] if one.axis != "probes"}
-    return tuple((shared | (_GRID if scale != "paper" else {})).values())
+    return tuple((shared | (GRID if scale != "paper" else {})).values())
 
 
 ARTIFACT = Artifact(
