@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from experiments import report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
-from experiments.beyond import gpt2, heavy_tails, lr_range
+from experiments.beyond import data_order, gpt2, heavy_tails, lr_range
 from experiments.errors import UserError
 from experiments.paper import _classifiers, _language, fig5
 from experiments.record import Result, Store
@@ -50,6 +50,7 @@ COMPARED: dict[str, set[str]] = {
     "table1": CLASSIFIERS,
     "table1-imagenet": CLASSIFIERS,
     "tiny-imagenet-32": CLASSIFIERS,
+    "data-order": CLASSIFIERS,
     "lr-range": CLASSIFIERS,
     "cosine-decay": CLASSIFIERS | {"StepDecay.milestones", "StepDecay.gamma", "CosineDecay.total"},
     "epochs-186": CLASSIFIERS | {"epochs"},
@@ -96,6 +97,8 @@ COMPARED: dict[str, set[str]] = {
     "bf16-weights": {"optimizer", "optim.state_dtype", "optim.rounding", "weights", "lr", "seed"},
 }
 """The declared axes: on these alone may an artifact's runs of one scale differ."""
+
+OFFSET = ("data_seed_offset", 1)
 
 RUNNABLE = [(name, scale) for name in BUILT for scale in find(name).runs]
 
@@ -205,12 +208,28 @@ def test_every_arm_has_the_same_seeds_and_budget(name: str, scale: str) -> None:
         tried = (run.optim.lr if run.optim else None, run.seed)
         if name in ("fast-path", "plain-loop"):  # which do not compare optimizers
             arm, tried = (run.precision,), (run.optim, run.seed)
+        if name == "data-order" and scale != "paper":  # each at one rate, see below
+            tried = run.seed
         arms.setdefault(arm, set()).add(tried)
     assert len({frozenset(tried) for tried in arms.values()}) == 1
 
 
 def test_the_image_classifiers_share_their_runs() -> None:
     assert find("table1").runs == find("fig5").runs == find("fig6").runs
+
+
+def test_other_orders_of_the_data_meet_the_runs_of_table_1() -> None:
+    """The same arms at the rates that validation chose, and nothing but the batches another."""
+    table1 = find("table1").records("cpu", Store()).runs
+    chosen = {arm: _classifiers.best_lr(table1, arm) for arm in ("sgd", "adam", "radam")}
+    assert {arm.name: arm.lr for arm in data_order.CHOSEN} == chosen
+    for scale, runs in find("data-order").runs.items():
+        same = [
+            dataclasses.replace(run, settings=tuple(one for one in run.settings if one != OFFSET))
+            for run in runs
+        ]
+        assert {run.id for run in same} <= {run.id for run in find("table1").at(scale)}
+        assert {run.setting(OFFSET[0]) for run in runs} == {OFFSET[1]}
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -85,6 +85,24 @@ def test_the_order_depends_on_seed_and_epoch_alone(tiny: Run) -> None:
     assert len({order(seed, number) for seed in range(3) for number in range(3)}) == 9
 
 
+@pytest.mark.parametrize("image_by_image", [False, True])
+def test_a_run_can_have_the_batches_of_another_seed(tiny: Run, image_by_image: bool) -> None:
+    def drawn(seed: int, **settings: int) -> tuple[bytes, bytes]:
+        """The initial weights, and the images of an epoch."""
+        run = dataclasses.replace(tiny, seed=seed)
+        torch.manual_seed(seed)  # as the engine does
+        task = (loop if image_by_image else build)(run, augment=True, **settings)
+        weights = torch.cat([one.detach().flatten() for one in task.model().parameters()])
+        images, _ = loaded(task, 1) if isinstance(task, PerImage) else epoch(task, 1)
+        return weights.numpy().tobytes(), images.tobytes()
+
+    own, following = drawn(0), drawn(1)
+    assert own[0] != following[0]
+    assert own[1] != following[1]
+    assert drawn(0, data_seed_offset=1) == (own[0], following[1])
+    assert drawn(0, data_seed_offset=0) == own
+
+
 @pytest.fixture
 def coded(tiny: Run, monkeypatch: pytest.MonkeyPatch) -> ImageClassification:
     """Three training images of which every pixel is unlike every other, and none is black."""

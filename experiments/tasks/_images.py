@@ -32,7 +32,8 @@ class ImageClassification:
     The run's settings: ``depth`` of a residual network, or ``widths`` of a perceptron's hidden
     layers; ``weights`` (the type of the network's numbers, float32 if not given); ``train_images``
     and ``validation_images`` (how many, drawn without overlap by a fixed permutation that is the
-    same for every run), ``augment`` (random crops of the image padded by 4, and horizontal flips).
+    same for every run), ``augment`` (random crops of the image padded by 4, and horizontal flips),
+    ``data_seed_offset`` (see `stream`).
 
     All images live on the device, and the loss is what cuts a batch out of them: a batch itself
     only says which images are meant, and how each of them is shifted and mirrored.
@@ -91,7 +92,7 @@ class ImageClassification:
         the right in the padded image, and whether it is mirrored. They are drawn on the CPU, the
         same for every device, and brought to the device once an epoch.
         """
-        generator = torch.Generator().manual_seed(stream(self.run.seed, epoch))
+        generator = torch.Generator().manual_seed(stream(self.run, epoch))
         order = torch.randperm(len(self.train[1]), generator=generator)
         parts = torch.split(order, self.run.batch_size)
         drawn = torch.cat([self._drawn(chosen, generator) for chosen in parts], dim=1)

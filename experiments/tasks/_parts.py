@@ -5,10 +5,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from experiments.errors import UserError
+from experiments.spec import Run
 
 
-def stream(seed: int, number: int) -> int:
-    """The seed of a run's epoch or pass; an odd factor keeps those of neighbours apart."""
+def stream(run: Run, number: int) -> int:
+    """The seed of a run's epoch or pass; an odd factor keeps those of neighbours apart.
+
+    By its setting ``data_seed_offset``, 0 if not given, a run has the batches of another seed: of
+    the one that is so much higher. Its initial weights stay those of its own.
+    """
+    seed: int = run.seed + dict(run.settings).get("data_seed_offset", 0)
     return seed * 1_000_003 + number
 
 

@@ -89,7 +89,7 @@ class PerImage:
 
         Those before `first` are loaded, too: a worker draws for one image after the other.
         """
-        seed = stream(self.whole.run.seed, epoch)
+        seed = stream(self.whole.run, epoch)
         loader = DataLoader(
             self.opened,
             batch_size=self.whole.run.batch_size,

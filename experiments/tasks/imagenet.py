@@ -116,7 +116,7 @@ class FromFiles:
         self, epoch: int, rank: int, size: int, first: int = 0
     ) -> Iterator[tuple[Labelled, float]]:
         """One process's part of every batch, and its weight; it reads no other files."""
-        seed = stream(self.run.seed, epoch)
+        seed = stream(self.run, epoch)
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         samples = [self.train[index] for index in order.tolist()]
         wholes = torch.split(torch.arange(len(samples)), self.run.batch_size)[first:]

@@ -171,7 +171,7 @@ class Translation:
         return self.run.batch_size // bucket.shape[2]
 
     def _deal(self, number: int) -> list[Tensor]:
-        generator = torch.Generator().manual_seed(stream(self.run.seed, number))
+        generator = torch.Generator().manual_seed(stream(self.run, number))
         dealt: list[Tensor] = []
         for bucket in self.buckets:
             order = torch.randperm(bucket.shape[1], generator=generator)
