@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from experiments import checks
 from experiments.errors import UserError
 from experiments.record import Store
-from experiments.spec import SCALES, Optim, Run, options, varied
+from experiments.spec import SCALES, Optim, Run, options, varied, with_other_batches
 from experiments.verdict import MIN_SEEDS, Claim, Records, Verdict, judge
 
 
@@ -194,16 +194,38 @@ class Artifact:
     def _judged(self, store: Store) -> list[Verdict]:
         scales = [scale for scale in reversed(SCALES) if scale != "smoke" and scale in self.runs]
         records = {
-            scale: (self.records(scale, store), self.again(scale, store)) for scale in scales
+            scale: (self.records(scale, store), self.instead(scale, store)) for scale in scales
         }
         return [self._verdict(claim, records) for claim in self.claims]
 
-    def again(self, scale: str, store: Store) -> Records:
-        """What is recorded of those of the runs that were made again."""
-        return Records(store.again.table(self.at(scale)), store.again.curves(self.at(scale)))
+    def instead(self, scale: str, store: Store) -> dict[str, Records]:
+        """What is recorded of the runs made otherwise, as theirs, by the name of the reading.
+
+        Those that were made again; and those with the batches of another seed, where all arms have
+        them with every seed.
+        """
+        runs = self.at(scale)
+        again = Records(store.again.table(runs), store.again.curves(runs))
+        return {checks.AGAIN: again, checks.SWAPPED: self._swapped(scale, store)}
+
+    def _swapped(self, scale: str, store: Store) -> Records:
+        runs, arms = self.at(scale), checks.arms_of(self.at(scale))
+        of = {with_other_batches(run): run for run in runs}
+        done = store.recorded(of)
+        found = {other.id: run for other, run in of.items() if other.id in done}
+        met = {(arms[run.id], run.seed) for run in found.values()}
+        if met != {(arms[run.id], run.seed) for run in runs}:
+            return Records(pd.DataFrame(), pd.DataFrame())
+        ids = {other: run.id for other, run in found.items()}
+        frames = (store.table(of), store.curves(of))
+        return Records(*(frame.assign(run_id=frame["run_id"].map(ids)) for frame in frames))
 
     def judged(
-        self, claim: Claim, records: Records, scale: str, again: Records | None = None
+        self,
+        claim: Claim,
+        records: Records,
+        scale: str,
+        instead: Mapping[str, Records] | None = None,
     ) -> Verdict:
         """The verdict on a claim by the records of a scale.
 
@@ -213,11 +235,13 @@ class Artifact:
         verdict = judge(self.id, claim, records, scale)
         if verdict.status in ("inconclusive", "not run"):
             return verdict
-        return checks.stood(verdict, claim, self.at(scale), records, again)
+        return checks.stood(verdict, claim, self.at(scale), records, instead or {})
 
-    def _verdict(self, claim: Claim, records: Mapping[str, tuple[Records, Records]]) -> Verdict:
+    def _verdict(
+        self, claim: Claim, records: Mapping[str, tuple[Records, dict[str, Records]]]
+    ) -> Verdict:
         judged = [
-            self.judged(claim, first, scale, again) for scale, (first, again) in records.items()
+            self.judged(claim, first, scale, instead) for scale, (first, instead) in records.items()
         ]
         judged = [verdict for verdict in judged if verdict.status != "not run"]
         exact = all(part.exact for part in claim.parts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
@@ -21,11 +21,12 @@ ONE_LESS = "one seed less"
 BEST_EPOCH = "the best test epoch, as the authors count"
 OTHER_RATES = "learning rates chosen without one seed"
 AGAIN = "runs that were made again in the place of the first"
+SWAPPED = "the batches of other seeds"
 PAIRED = "the seeds shuffled"
 CHOSEN_BY = ("validation_accuracy", "validation_loss")
 """What a learning rate is chosen by, in the mean over the seeds."""
 SHUFFLES = 10
-NAMES = (ONE_LESS, BEST_EPOCH, OTHER_RATES, AGAIN, PAIRED)
+NAMES = (ONE_LESS, BEST_EPOCH, OTHER_RATES, AGAIN, SWAPPED, PAIRED)
 
 
 def stood(
@@ -33,7 +34,7 @@ def stood(
     claim: Claim,
     runs: tuple[Run, ...],
     records: Records,
-    again: Records | None = None,
+    instead: Mapping[str, Records],
 ) -> Verdict:
     """A verdict that decides, or its claim as inconclusive where other readings deny it.
 
@@ -47,12 +48,12 @@ def stood(
         The artifact's, at the scale of the records.
     records
         Whole comparisons.
-    again
-        What there is of the same runs, made again.
+    instead
+        What there is of the same runs, made otherwise, by the name of the reading.
     """
     alike = {verdict.status, "reproduced"} if verdict.status == "partly" else {verdict.status}
     stands: dict[str, list[bool]] = {}
-    for name, other in _others(runs, records, again):
+    for name, other in _others(runs, records, tuple(instead.items())):
         if name == PAIRED and claim.of_pairs:
             continue
         found = judge(verdict.artifact, claim, other, verdict.scale)
@@ -70,19 +71,24 @@ def stood(
 
 @functools.lru_cache(maxsize=4)
 def _others(
-    runs: tuple[Run, ...], records: Records, again: Records | None
+    runs: tuple[Run, ...], records: Records, instead: tuple[tuple[str, Records], ...]
 ) -> list[tuple[str, Records]]:
     """All of them, once for all claims of an artifact."""
-    return [*readings(records, again), *((PAIRED, other) for other in pairings(runs, records))]
+    return [
+        *readings(records, dict(instead)),
+        *((PAIRED, other) for other in pairings(runs, records)),
+    ]
 
 
-def readings(records: Records, again: Records | None = None) -> Iterator[tuple[str, Records]]:
+def readings(
+    records: Records, instead: Mapping[str, Records] | None = None
+) -> Iterator[tuple[str, Records]]:
     """The records without each of the seeds, and by the authors' protocol; each with its name.
 
     There are as many without a seed as there are seeds, if what is left can still decide; one
     that takes classifiers at their best test epoch, in place of the last; and as many as there
     are seeds in which one has no say in the choice of a learning rate, and counts all the same.
-    Where some of the runs were made `again`, there is one that takes these in place of the first.
+    Where some of the runs were made otherwise, too, there is one that takes these `instead`.
     """
     seeds = records.runs["seed"]
     if seeds.nunique() > MIN_SEEDS:
@@ -95,15 +101,16 @@ def readings(records: Records, again: Records | None = None) -> Iterator[tuple[s
         for seed in seeds.unique():
             without = records.runs.assign(**{NO_SAY: seeds == seed})
             yield OTHER_RATES, Records(without, records.curves)
-    if again is not None and len(again.runs):
-        pairs = ((records.runs, again.runs), (records.curves, again.curves))
-        yield AGAIN, Records(*(_in_place(*pair) for pair in pairs))
+    for name, made in (instead or {}).items():
+        if len(made.runs):
+            pairs = ((records.runs, made.runs), (records.curves, made.curves))
+            yield name, Records(*(_in_place(*pair) for pair in pairs))
 
 
-def _in_place(first: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
+def _in_place(first: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
     """A table with the rows of some runs in the place of those that it has of them."""
-    others = first[~first["run_id"].isin(again["run_id"])]
-    return pd.concat([others, again[again["run_id"].isin(first["run_id"])]], ignore_index=True)
+    others = first[~first["run_id"].isin(made["run_id"])]
+    return pd.concat([others, made[made["run_id"].isin(first["run_id"])]], ignore_index=True)
 
 
 def pairings(runs: Iterable[Run], records: Records) -> Iterator[Records]:
@@ -122,7 +129,7 @@ def pairings(runs: Iterable[Run], records: Records) -> Iterator[Records]:
     """
     generator = random.Random(0)
     seeds = sorted(records.runs["seed"].unique())
-    arms = _arms(runs)
+    arms = arms_of(runs)
     for _ in range(SHUFFLES):
         orders = [
             dict(zip(seeds, generator.sample(seeds, len(seeds)), strict=True))
@@ -136,7 +143,7 @@ def pairings(runs: Iterable[Run], records: Records) -> Iterator[Records]:
         yield Records(*(x.assign(seed=x["run_id"].map(moved)) if len(x) else x for x in frames))
 
 
-def _arms(runs: Iterable[Run]) -> dict[str, int]:
+def arms_of(runs: Iterable[Run]) -> dict[str, int]:
     """The number of every run's arm: of all that is the same but for seed and learning rate."""
     numbers: dict[Run, int] = {}
     found = {}

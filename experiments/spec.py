@@ -233,6 +233,12 @@ def grid(base: Run, **axes: Iterable[Any]) -> tuple[Run, ...]:
     return tuple(varied(base, **dict(zip(axes, point, strict=True))) for point in product)
 
 
+def with_other_batches(run: Run) -> Run:
+    """A run with its own initial weights, and the batches of the next seed."""
+    settings = options(**(dict(run.settings) | {"data_seed_offset": 1}))
+    return dataclasses.replace(run, settings=settings)
+
+
 def varied(run: Run, /, **changes: Any) -> Run:
     """A run with other values on some axes, as those of `grid`.
 

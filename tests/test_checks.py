@@ -14,7 +14,7 @@ from experiments import checks, ledger, report
 from experiments.artifact import Artifact
 from experiments.paper import _classifiers, _language
 from experiments.record import Result, Store
-from experiments.spec import Optim, Run, grid
+from experiments.spec import Optim, Run, grid, with_other_batches
 from experiments.verdict import Claim, Part, Records, judge
 
 RADAM = Optim("radam", lr=0.1)
@@ -223,6 +223,26 @@ def test_what_does_not_hold_with_runs_that_were_made_again_is_inconclusive(
     assert verdict.fails_with == (() if holds else (checks.AGAIN,))
     assert verdict.status == ("reproduced" if holds else "inconclusive")
     assert verdict.readings[checks.AGAIN] == (int(holds), 1)
+
+
+@pytest.mark.parametrize(
+    ("arms", "lead", "holds"), [(ARMS, 0.8, True), (ARMS, -0.8, False), ((RADAM,), -0.8, None)]
+)
+def test_what_does_not_hold_with_the_batches_of_other_seeds_is_inconclusive(
+    tmp_path: Path, arms: Sequence[Optim], lead: float, holds: bool | None
+) -> None:
+    """RAdam leads by that much there; nothing is asked unless every arm has such runs."""
+    runs = planned(3)
+    store = Store(tmp_path)
+    for run, value in zip(runs, recorded(runs, [1.0, 1.1, 0.9]).runs["test_accuracy"], strict=True):
+        store.add(result(run, value), "cpu")
+        if run.optim in arms:
+            there = 50.0 + lead * (run.optim == RADAM) + 0.01 * run.seed
+            store.add(result(with_other_batches(run), there), "cpu")
+    (verdict,) = artifact(runs).verdicts(store)
+    assert verdict.fails_with == ((checks.SWAPPED,) if holds is False else ())
+    assert verdict.status == ("inconclusive" if holds is False else "reproduced")
+    assert verdict.readings.get(checks.SWAPPED) == (None if holds is None else (int(holds), 1))
 
 
 def test_no_reading_makes_a_claim_hold() -> None:

@@ -11,7 +11,7 @@ import dataclasses
 from experiments.artifact import Artifact, Deviation
 from experiments.paper._cifar10 import BASES, DEVIATIONS, LEARNING_RATES, SEEDS
 from experiments.paper._classifiers import ADAM, RADAM, SGD, lead, tabulate
-from experiments.spec import Optim, Run, grid, options
+from experiments.spec import Optim, Run, grid, with_other_batches
 from experiments.verdict import Claim, Part
 
 CHOSEN = tuple(
@@ -27,8 +27,7 @@ ARMS = {"smoke": CHOSEN, "cpu": CHOSEN, "paper": ALL}
 
 def _runs(scale: str, arms: tuple[Optim, ...]) -> tuple[Run, ...]:
     """Every arm with the batches of the next seed; seed by seed."""
-    settings = options(**dict(BASES[scale].settings), data_seed_offset=1)
-    base = dataclasses.replace(BASES[scale], settings=settings)
+    base = with_other_batches(BASES[scale])
     return grid(base, seed=range(SEEDS[scale]), optim=arms)
 
 
