@@ -263,7 +263,8 @@ VARIABLE = ("precision", "batch_size", "clip")
 def _variable(run: Run) -> dict[str, Any]:
     """What of a run may be varied, and what it is."""
     fields = VARIABLE if run.optim else ()
-    return {name: getattr(run, name) for name in fields} | dict(run.settings)
+    settings = {name: value for name, value in run.settings if not hasattr(run, name)}
+    return {name: getattr(run, name) for name in fields} | settings
 
 
 def _varied(run: Run, name: str, value: Any) -> Run:
@@ -277,10 +278,15 @@ def _varied(run: Run, name: str, value: Any) -> Run:
         return varied(run, **{name: _like(kind, value)})
     except TypeError:
         raise UserError(
-            f"{name}={value!r} is of another kind than {known[name]!r}, which it was"
+            f"{name}={value!r} is of another kind than {_typed(known[name])}, which it was"
         ) from None
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed on a command line; a list for what is a tuple here."""
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def _like(known: Any, value: Any) -> Any:

@@ -545,7 +545,7 @@ def test_who_reads_no_further_gets_no_traceback() -> None:
         (["run", "fig6", "--set", "clip=abc"], "clip='abc' is of another kind than None, which"),
         (["run", "fig6", "--set", "depth=8.5"], "depth=8.5 is of another kind than 8, which it"),
         (["run", "fig4", "--set", "dropout=true"], "dropout=True is of another kind than 0.1, "),
-        (["run", "fig4", "--set", "cutoffs=[50, 150.0]"], "cutoffs=[50, 150.0] is of another kind"),
+        (["run", "fig4", "--set", "cutoffs=[50, 150.0]"], "is of another kind than [100, 300], w"),
         (["run", "fig6", "--set", "clip=true"], "clip=True is of another kind than None, which"),
         (["run", "fig6", "--set", "depth=null"], "depth=None is of another kind than 8, which it"),
         (["run", "fig6", "--set", "batch_size=null"], "batch_size=None is of another kind than"),

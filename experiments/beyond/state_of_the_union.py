@@ -21,7 +21,8 @@ CLAIMS = (
     ),
     Claim(
         "state-of-the-union.starts-slower",
-        "On the State of the Union addresses, too, RAdam is slower in the first epochs",
+        "On the State of the Union addresses, too, RAdam is slower at first: after one epoch its "
+        "test perplexity is above Adam's",
         "on One Billion Word, by eye",
         lags("radam", "adam"),
     ),

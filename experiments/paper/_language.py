@@ -153,28 +153,30 @@ def best_runs(records: Records, arms: Mapping[str, str] | None = None) -> dict[s
     }
 
 
-def draw_perplexity(records: Records, arms: Mapping[str, str], lr: float | None) -> Figure:
-    """Two panels: train perplexity by update, test perplexity by epoch, at a learning rate.
+def draw_perplexity(records: Records, arms: Mapping[str, str]) -> Figure:
+    """Train perplexity by update beside test perplexity by epoch, in a row for each of `RATES`.
 
     Lines are the mean over seeds, bands go from the lowest to the highest.
     """
-    chosen = pd.concat([of_arm(records.runs, arm, lr)["run_id"] for arm in arms])
-    curves = records.curves[records.curves["run_id"].isin(chosen)]
-    curves = curves[curves["metric"] == "loss"]
-    named = curves["optimizer"].map(arms)
+    curves = records.curves[records.curves["metric"] == "loss"]
     curves = curves.assign(
-        epoch=epochs(curves), optimizer=named, perplexity=np.exp(curves["value"])
+        epoch=epochs(curves),
+        optimizer=curves["optimizer"].map(arms),
+        perplexity=np.exp(curves["value"]),
     )
     colours = style.colours(arms.values())
-    figure, axes = style.panels(2)
-    for panel, split, by in zip(axes, ("train", "test"), ("step", "epoch"), strict=True):
-        values, first = curves[curves["split"] == split], panel is axes[0]
-        style.lines(panel, values, by, "perplexity", "optimizer", colours, legend=first)
-        panel.set(ylabel=f"{split} perplexity")
-        logarithmic(panel)
-    axes[0].set(xlabel="update")
-    axes[1].set(xlabel="epoch")
-    axes[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure, axes = style.panels(2, rows=len(RATES))
+    for which, row in zip(RATES, (axes[:2], axes[2:]), strict=True):
+        chosen = pd.concat([of_arm(records.runs, arm, RATES[which])["run_id"] for arm in arms])
+        shown = curves[curves["run_id"].isin(chosen)]
+        for panel, split, by in zip(row, ("train", "test"), ("step", "epoch"), strict=True):
+            values, first = shown[shown["split"] == split], panel is axes[0]
+            style.lines(panel, values, by, "perplexity", "optimizer", colours, legend=first)
+            panel.set(title=which, ylabel=f"{split} perplexity")
+            logarithmic(panel)
+        row[0].set(xlabel="update")
+        row[1].set(xlabel="epoch")
+        row[1].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(title=None)
     return figure
 

@@ -27,7 +27,7 @@ from experiments.tasks._language_networks import (
 )
 
 EVALUATION_STREAMS, SHORTEST = 64, 1000
-"""In how many streams a held-out text is read at most, and with how many tokens each at least."""
+"""In how many streams a held-out text is read at most, and with about how many tokens at least."""
 SAMPLE_WORDS = 60
 NEEDS = {"lstm": ("embedding",), "pre": ("heads",), "post": ("heads",)}
 """The networks, and the sizes that not all of them have."""
