@@ -542,6 +542,7 @@ def test_who_reads_no_further_gets_no_traceback() -> None:
             "fig6 has no setting 'deep'; it has: augment, batch_size, ",
         ),
         (["run", "fig4", "--set", "layers=two"], "layers='two' is of another kind than 2, which"),
+        (["run", "rare-words", "--set", "epochs=2"], "rare-words has no setting 'epochs'; it has"),
         (["run", "fig6", "--set", "clip=abc"], "clip='abc' is of another kind than None, which"),
         (["run", "fig6", "--set", "depth=8.5"], "depth=8.5 is of another kind than 8, which it"),
         (["run", "fig4", "--set", "dropout=true"], "dropout=True is of another kind than 0.1, "),

@@ -36,16 +36,16 @@ CONTROLS = (DELAYED, EPS)
 RATES = {"smoke": 0.003, "cpu": PAPER.axes()["lr"]}
 
 
-def moved(records: Records, name: str) -> pd.Series:
+def _moved(records: Records, name: str) -> pd.Series:
     """How far an arm's gradients are at update 10 from where they were at 1, decades, by seed."""
     return _histograms.distance(records, name, "gradient")
 
 
 def _less(records: Records, name: str) -> pd.Series:
-    return moved(records, VANILLA) - moved(records, name)
+    return _moved(records, VANILLA) - _moved(records, name)
 
 
-def above(records: Records) -> pd.Series:
+def _above(records: Records) -> pd.Series:
     """Adam-eps's final training loss minus Adam-2k's, nats, by seed."""
     runs = by_arm(records).runs
     return learnt(runs, DELAYED) - learnt(runs, EPS)
@@ -60,7 +60,7 @@ CLAIMS = (
         tuple(
             Part(
                 f"distance of the gradients' distributions at updates 10 and 1, decades, {name}",
-                functools.partial(moved, name=name),
+                functools.partial(_moved, name=name),
                 below=HALF_A_DECADE,
             )
             for name in CONTROLS
@@ -83,7 +83,7 @@ CLAIMS = (
         "controls-rate.order",
         "At that rate Adam-eps ends above Adam-2k, in runs half as long as Figure 1's",
         "by eye: Adam-eps clearly above Adam-2k",
-        (Part("Adam-eps's final training loss minus Adam-2k's, nats", above, above=0.0),),
+        (Part("Adam-eps's final training loss minus Adam-2k's, nats", _above, above=0.0),),
         given=(
             Part(
                 "Adam-2k: final training loss below that of token frequencies alone, nats",
@@ -105,7 +105,7 @@ def tabulate(records: Records) -> pd.DataFrame:
     runs = by_arm(records).runs
     rows = {}
     for name in ARMS:
-        apart = moved(records, name)
+        apart = _moved(records, name)
         rows[name] = {
             "gradients moved, decades": style.mean_and_deviation(apart.mean(), apart.std()),
             "training loss, nats": cell(runs[runs["arm"] == name], "train_loss"),
