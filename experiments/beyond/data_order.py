@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from experiments.artifact import Artifact, Deviation
-from experiments.paper._cifar10 import BASES, DEVIATIONS, LEARNING_RATES, SEEDS
+from experiments.paper._cifar10 import BASES, DEVIATIONS, GRID_SEEDS, LEARNING_RATES
 from experiments.paper._classifiers import ADAM, RADAM, SGD, lead, tabulate
 from experiments.spec import Optim, Run, grid, with_other_batches
 from experiments.verdict import Claim, Part
@@ -28,7 +28,7 @@ ARMS = {"smoke": CHOSEN, "cpu": CHOSEN, "paper": ALL}
 def _runs(scale: str, arms: tuple[Optim, ...]) -> tuple[Run, ...]:
     """Every arm with the batches of the next seed; seed by seed."""
     base = with_other_batches(BASES[scale])
-    return grid(base, seed=range(SEEDS[scale]), optim=arms)
+    return grid(base, seed=range(GRID_SEEDS[scale]), optim=arms)
 
 
 CLAIMS = (

@@ -49,6 +49,8 @@ SMOKE = Run(
 
 BASES = {"smoke": SMOKE, "cpu": CPU, "paper": PAPER}
 SEEDS = {"smoke": 1, "cpu": 3, "paper": 5}
+GRID_SEEDS = {"smoke": 1, "cpu": 5, "paper": 5}
+"""Those of Table 1 and its like: three did not decide its order at the cpu scale."""
 
 
 def updates(run: Run) -> int:
@@ -58,7 +60,7 @@ def updates(run: Run) -> int:
 
 
 RUNS = {
-    scale: grid(base, seed=range(SEEDS[scale]), optim=ARMS, lr=LEARNING_RATES)
+    scale: grid(base, seed=range(GRID_SEEDS[scale]), optim=ARMS, lr=LEARNING_RATES)
     for scale, base in BASES.items()
 }
 """Every arm at every learning rate; seed by seed, so that whole comparisons end first."""
@@ -69,7 +71,7 @@ _HELD_OUT = Deviation(
     "5,000 training images are held out, so that a learning rate is chosen on images that are "
     "neither trained on nor tested on; the authors' script selects on the test images",
 )
-_LAPTOP = "small enough for two cores to train the whole grid of Figure 6 with three seeds"
+_LAPTOP = "small enough for two cores to train the whole grid of Figure 6 with five seeds"
 DEVIATIONS = {
     "paper": (_HELD_OUT, PRECISION),
     "cpu": (

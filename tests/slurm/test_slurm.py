@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,13 @@ from experiments.slurm import Slurm
 from experiments.spec import Run
 
 pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(autouse=True)
+def no_job_is_left() -> Iterator[None]:
+    """A test's last job may be completing when the test has ended."""
+    yield
+    until(lambda: queue() == [])
 
 
 @pytest.fixture
@@ -110,14 +117,12 @@ def test_a_campaign_ends_in_time_and_leaves_no_job(tiny: Run, places: Places) ->
     assert ended.done == []
     assert ended.left == {runs[0]: launch.PAUSED, runs[1]: launch.NO_TIME}
     assert places.checkpoint(runs[0]).exists()
-    until(lambda: queue() == [])
 
 
 def test_a_campaign_that_is_told_to_end_takes_its_jobs_back(tiny: Run, places: Places) -> None:
     runs = tuple(dataclasses.replace(tiny, epochs=10_000, seed=seed) for seed in range(2))
     ended = start(runs, places, jobs=1, told=places.checkpoint(runs[0]).exists)
     assert ended.left == {runs[0]: launch.CUT_OFF, runs[1]: launch.NOT_BEGUN}
-    until(lambda: queue() == [])
 
 
 def test_a_job_puts_itself_back_before_its_limit(
@@ -134,7 +139,6 @@ def test_a_job_puts_itself_back_before_its_limit(
     ended = start((endless,), places, told=lambda: is_back() or time.time() > began + 120)
     assert ended.left == {endless: launch.CUT_OFF}
     assert time.time() < began + 120
-    until(lambda: queue() == [])
 
 
 def test_two_campaigns_do_nothing_twice(tiny: Run, places: Places) -> None:
@@ -163,7 +167,6 @@ def test_what_the_user_can_mend_in_a_job_is_a_sentence(tiny: Run, places: Places
     broken = dataclasses.replace(tiny, task="chess")
     with pytest.raises(UserError, match="there is no task 'chess'"):
         start((endless, broken), places)
-    until(lambda: queue() == [])
 
 
 def test_the_command_needs_no_gpu_where_it_hands_out(
