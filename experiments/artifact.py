@@ -201,8 +201,8 @@ class Artifact:
     def instead(self, scale: str, store: Store) -> dict[str, Records]:
         """What is recorded of the runs made otherwise, as theirs, by the name of the reading.
 
-        Those that were made again; and those with the batches of another seed, where all arms have
-        them with every seed.
+        Those that were made again; and those with the batches of another seed, of the seeds with
+        which all arms have them.
         """
         runs = self.at(scale)
         again = Records(store.again.table(runs), store.again.curves(runs))
@@ -212,13 +212,12 @@ class Artifact:
         runs, arms = self.at(scale), checks.arms_of(self.at(scale))
         of = {with_other_batches(run): run for run in runs}
         done = store.recorded(of)
-        found = {other.id: run for other, run in of.items() if other.id in done}
-        met = {(arms[run.id], run.seed) for run in found.values()}
-        if met != {(arms[run.id], run.seed) for run in runs}:
-            return Records(pd.DataFrame(), pd.DataFrame())
-        ids = {other: run.id for other, run in found.items()}
+        met = {(arms[run.id], run.seed) for other, run in of.items() if other.id in done}
+        broken = {run.seed for run in runs if (arms[run.id], run.seed) not in met}
+        of = {other: run for other, run in of.items() if run.seed not in broken}
+        ids = {other.id: run.id for other, run in of.items()}
         frames = (store.table(of), store.curves(of))
-        return Records(*(frame.assign(run_id=frame["run_id"].map(ids)) for frame in frames))
+        return Records(*(x.assign(run_id=x["run_id"].map(ids)) if len(x) else x for x in frames))
 
     def judged(
         self,

@@ -1,16 +1,17 @@
 """What a verdict that decides is held against: the same records, read in another way.
 
 A claim that is reproduced, partly reproduced or contradicted by the rule must be so in every one of
-the `readings` too, and in at least half of the `pairings` that change its numbers, or it is
-inconclusive: they can take a verdict away and never give one.
+the `readings` too, and in at least half of the `pairings`, or it is inconclusive: they can take a
+verdict away and never give one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pandas as pd
 
@@ -25,7 +26,8 @@ SWAPPED = "the batches of other seeds"
 PAIRED = "the seeds shuffled"
 CHOSEN_BY = ("validation_accuracy", "validation_loss")
 """What a learning rate is chosen by, in the mean over the seeds."""
-SHUFFLES = 10
+ALL, DRAWN = 120, 40
+"""All shuffles of the seeds are tried if there are fewer than the first, and else so many."""
 NAMES = (ONE_LESS, BEST_EPOCH, OTHER_RATES, AGAIN, SWAPPED, PAIRED)
 
 
@@ -53,12 +55,20 @@ def stood(
     """
     alike = {verdict.status, "reproduced"} if verdict.status == "partly" else {verdict.status}
     stands: dict[str, list[bool]] = {}
-    for name, other in _others(runs, records, tuple(instead.items())):
-        if name == PAIRED and claim.of_pairs:
-            continue
-        found = judge(verdict.artifact, claim, other, verdict.scale)
+
+    def judged(other: Records) -> Verdict:
+        return judge(verdict.artifact, claim, other, verdict.scale)
+
+    def changes(other: Records) -> bool:
+        return judged(other).estimates != verdict.estimates
+
+    for name, other in _readings(records, tuple(instead.items())):
+        found = judged(other)
         if found.estimates != verdict.estimates:
             stands.setdefault(name, []).append(found.status in alike)
+    if not claim.of_pairs:
+        for other in pairings(runs, records, changes):
+            stands.setdefault(PAIRED, []).append(judged(other).status in alike)
     enough = {name: len(of) / 2 if name == PAIRED else len(of) for name, of in stands.items()}
     fails = tuple(name for name, of in stands.items() if sum(of) < enough[name])
     return dataclasses.replace(
@@ -70,14 +80,11 @@ def stood(
 
 
 @functools.lru_cache(maxsize=4)
-def _others(
-    runs: tuple[Run, ...], records: Records, instead: tuple[tuple[str, Records], ...]
+def _readings(
+    records: Records, instead: tuple[tuple[str, Records], ...]
 ) -> list[tuple[str, Records]]:
-    """All of them, once for all claims of an artifact."""
-    return [
-        *readings(records, dict(instead)),
-        *((PAIRED, other) for other in pairings(runs, records)),
-    ]
+    """The same for all claims of an artifact."""
+    return list(readings(records, dict(instead)))
 
 
 def readings(
@@ -113,8 +120,10 @@ def _in_place(first: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([others, made[made["run_id"].isin(first["run_id"])]], ignore_index=True)
 
 
-def pairings(runs: Iterable[Run], records: Records) -> Iterator[Records]:
-    """The records with the seeds of every arm shuffled, `SHUFFLES` times, always in the same ways.
+def pairings(
+    runs: Iterable[Run], records: Records, changes: Callable[[Records], bool]
+) -> Iterator[Records]:
+    """The records with the seeds of arms shuffled against each other: each shuffle once.
 
     Differences between arms are taken seed by seed, as a seed gives all arms the same batches.
     Where that moves them together, shuffling widens the intervals; where it does not, it changes
@@ -126,21 +135,38 @@ def pairings(runs: Iterable[Run], records: Records) -> Iterator[Records]:
         The artifact's, at the scale of the records.
     records
         Whole comparisons.
+    changes
+        Of other records: whether a claim's numbers are others there. Only those arms are shuffled
+        of which a shuffle alone changes them; one of them stays, as the others move against it.
     """
-    generator = random.Random(0)
-    seeds = sorted(records.runs["seed"].unique())
     arms = arms_of(runs)
-    for _ in range(SHUFFLES):
-        orders = [
-            dict(zip(seeds, generator.sample(seeds, len(seeds)), strict=True))
-            for _ in set(arms.values())
-        ]
-        moved = {
-            run_id: orders[arms[run_id]][seed]
-            for run_id, seed in zip(records.runs["run_id"], records.runs["seed"], strict=True)
+    seeds = sorted(records.runs["seed"].unique())
+    turned = dict(zip(seeds, seeds[1:] + seeds[:1], strict=True))
+    moving = [
+        arm for arm in sorted({*arms.values()}) if changes(_shuffled(records, arms, {arm: turned}))
+    ][1:]
+    orders = list(itertools.permutations(seeds))
+    there = range(1, len(orders) ** len(moving))  # 0 leaves all as they are
+    chosen = there if len(there) < ALL else random.Random(0).sample(there, DRAWN)
+    for number in chosen:
+        digits = (number // len(orders) ** place % len(orders) for place in range(len(moving)))
+        to = {
+            arm: dict(zip(seeds, orders[digit], strict=True))
+            for arm, digit in zip(moving, digits, strict=True)
         }
-        frames = (records.runs, records.curves)
-        yield Records(*(x.assign(seed=x["run_id"].map(moved)) if len(x) else x for x in frames))
+        yield _shuffled(records, arms, to)
+
+
+def _shuffled(
+    records: Records, arms: Mapping[str, int], to: Mapping[int, Mapping[int, int]]
+) -> Records:
+    """With other seeds for the runs of some arms."""
+    moved = {
+        run_id: to.get(arms[run_id], {}).get(seed, seed)
+        for run_id, seed in zip(records.runs["run_id"], records.runs["seed"], strict=True)
+    }
+    frames = (records.runs, records.curves)
+    return Records(*(x.assign(seed=x["run_id"].map(moved)) if len(x) else x for x in frames))
 
 
 def arms_of(runs: Iterable[Run]) -> dict[str, int]:

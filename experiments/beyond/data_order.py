@@ -15,7 +15,7 @@ from experiments.spec import Optim, Run, grid, with_other_batches
 from experiments.verdict import Claim, Part
 
 CHOSEN = tuple(
-    dataclasses.replace(optim, lr=lr) for optim, lr in ((SGD, 0.1), (ADAM, 0.01), (RADAM, 0.03))
+    dataclasses.replace(optim, lr=lr) for optim, lr in ((SGD, 0.1), (ADAM, 0.01), (RADAM, 0.1))
 )
 """Each at the learning rate that validation chose in Table 1 at the cpu scale."""
 ALL = tuple(
