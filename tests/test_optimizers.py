@@ -102,38 +102,45 @@ def test_first_updates_of_nobody_are_a_sentence(pairs: Any) -> None:
 # Each number by its own count
 
 
-def counted_by_hand(gradients: list[list[float]]) -> list[list[float]]:
+def counted_by_hand(gradients: list[list[float]], beta2: float) -> list[list[float]]:
     """The weights after each update, one number after the other, from lists of past updates."""
     weights = [[0.0] * len(gradients[0])]
-    limit = 2 / (1 - 0.999) - 1
+    limit = 2 / (1 - beta2) - 1
     for t in range(1, len(gradients) + 1):
         row = []
         for i, weight in enumerate(weights[-1]):
             past = [one[i] for one in gradients[:t]]
             m = sum(0.1 * 0.9**age * g for age, g in enumerate(reversed(past)))
-            v = sum(0.001 * 0.999**age * g * g for age, g in enumerate(reversed(past)))
-            w = [0.999**age for age, g in enumerate(reversed(past)) if g]
+            v = sum((1 - beta2) * beta2**age * g * g for age, g in enumerate(reversed(past)))
+            w = [beta2**age for age, g in enumerate(reversed(past)) if g]
             n = sum(w) ** 2 / sum(one**2 for one in w) if w else 1.0
             x = (limit - n) / (limit + n)
-            rho = limit - 2 * log(x) / log(0.999) * x / (1 - x)
+            rho = limit - 2 * log(x) / log(beta2) * x / (1 - x)
             step = m / (1 - 0.9**t)
             if rho > 4:
                 r2 = (rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)
-                step *= r2**0.5 * (1 - 0.999**t) ** 0.5 / (v**0.5 + 1e-8)
+                step *= r2**0.5 * (1 - beta2**t) ** 0.5 / (v**0.5 + 1e-8)
             row.append((1 - LR * DECAY) * weight - LR * step)
         weights.append(row)
     return weights[1:]
 
 
-def test_each_number_is_rectified_by_its_own_count() -> None:
-    """In every update, in every third, in the seventh alone, and in none."""
+@pytest.mark.parametrize("beta2", [0.9, 0.999])
+def test_each_number_is_rectified_by_its_own_count(beta2: float) -> None:
+    """In every update, in every third, in the seventh alone, in none, and in six and the last.
+
+    With the smaller beta2, the size is below that of four updates again after that last one.
+    """
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(30, 4, dtype=torch.float64, generator=generator)
-    present = [[True, t % 3 == 0, t == 7, False] for t in range(1, 31)]
+    drawn = torch.randn(30, 5, dtype=torch.float64, generator=generator)
+    far = (1, 2, 3, 4, 5, 6, 30)
+    present = [[True, t % 3 == 0, t == 7, False, t in far] for t in range(1, 31)]
     gradients = drawn * torch.tensor(present)
-    weights = nn.Parameter(torch.zeros(4, dtype=torch.float64))
-    optimizer = optimizers.build(Optim("radam-counted", LR, DECAY, options(betas=BETAS)), [weights])
-    for gradient, expected in zip(gradients, counted_by_hand(gradients.tolist()), strict=True):
+    weights = nn.Parameter(torch.zeros(5, dtype=torch.float64))
+    optim = Optim("radam-counted", LR, DECAY, options(betas=(0.9, beta2)))
+    optimizer = optimizers.build(optim, [weights])
+    by_hand = counted_by_hand(gradients.tolist(), beta2)
+    for gradient, expected in zip(gradients, by_hand, strict=True):
         weights.grad = gradient
         optimizer.step()
         assert weights.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-14)

@@ -1,7 +1,7 @@
 """What if RAdam rectified each parameter by its own count of gradients? An experiment.
 
-Of the LSTM of Figure 4 the embeddings and the clusters of rare words are the parameters that see
-few gradients; all else is in every update, and rectified as by RAdam.
+Of the LSTM of Figure 4 the embeddings of rare words are the parameters that see few gradients; all
+else is in every update, and rectified as by RAdam.
 """
 
 from __future__ import annotations

@@ -277,7 +277,7 @@ def tabulate(records: Records) -> pd.DataFrame:
     return pd.concat(parts, names=["network", "optimizer"])
 
 
-_MINUTES = "every run in five minutes of one core"
+_MINUTES = "a run in five to seven minutes of one core"
 ARTIFACT = Artifact(
     id="gpt2",
     title="Warmup against RAdam on small GPT-2-style language models",

@@ -37,15 +37,6 @@ CLAIMS = (
                  above=0.5, exact=True),
         ),
     ),
-    Claim(
-        "rare-words.tokens",
-        "These words are few of the text's: less than a tenth",
-        "not asked",
-        (
-            Part("of the text's words, %", lambda records: _metric(records, "tokens_with_few"),
-                 below=10.0, exact=True),
-        ),
-    ),
 )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ COLOURS = {
     "momentum": style.COLOURS["SGD"],  # as "SGD" stands for it in the other chapters
     **{arm: style.COLOURS[arm] for arm in ("AdaGrad", "RMSProp", "Adam", "RAdam")},
 }
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 RAREST, MOST_FREQUENT = "4 to 15", "1,024 or more"
 
 CPU = Run(

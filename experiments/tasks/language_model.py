@@ -85,7 +85,10 @@ class LanguageModel:
         return Transformer(**common, heads=heads, length=self.length, norm=norm)
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Tensor]:
-        """The whole training text, in tokens [length + 1, batch]: each is to give the next."""
+        """The training text but for a last part batch, in tokens [length + 1, batch].
+
+        Each is to give the next.
+        """
         within = np.arange(self.length + 1)[:, None]
         for sequences in itertools.islice(self._sequences(epoch), first, None):
             tokens = self.corpus.train[sequences * self.length + within]
