@@ -86,7 +86,7 @@ def test_status_counts_what_is_planned_and_recorded(say: Sentence, smoke_store: 
     header, *rows = say("status", "--results", smoke_store.root).splitlines()
     assert header.split() == ["artifact", *SCALES]
     assert len(rows) == len(artifacts())
-    assert "fig6 12 of 12 0 of 36 0 of 60" in [" ".join(row.split()) for row in rows]
+    assert "fig6 12 of 12 0 of 60 0 of 60" in [" ".join(row.split()) for row in rows]
     assert "thm1 1 of 1 - 0 of 1" in [" ".join(row.split()) for row in rows]
 
 
@@ -102,7 +102,7 @@ def test_status_of_some_tells_what_is_begun(
     header, *rows = say("status", "fig6", "thm1", "--results", tmp_path).splitlines()
     assert header.split() == ["artifact", *SCALES]
     assert [" ".join(row.split()) for row in rows] == [
-        "fig6 1 of 12, 1 begun 0 of 36 0 of 60",
+        "fig6 1 of 12, 1 begun 0 of 60 0 of 60",
         "thm1 0 of 1 - 0 of 1",
     ]
     words = ("status", "fig6", "--estimate", "--scale", "smoke", "--json", "--results", tmp_path)

@@ -157,7 +157,7 @@ def draw_accuracy(
         of_arm, last = tests[tests["optimizer"] == arm], panel is axes[-1]
         style.lines(panel, of_arm, "epoch", "value", "rate", colours, legend=last)
         panel.set(title=title, xlabel="epoch", ylabel="test accuracy (%)")
-    axes[-1].legend(title="learning rate", loc="lower right")
+    axes[-1].legend(title="learning rate", loc="lower right", ncols=1 + (len(rates) > 5))
     return figure
 
 
