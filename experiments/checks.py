@@ -27,7 +27,7 @@ PAIRED = "the seeds shuffled"
 CHOSEN_BY = ("validation_accuracy", "validation_loss")
 """What a learning rate is chosen by, in the mean over the seeds."""
 ALL, DRAWN = 120, 40
-"""All shuffles of the seeds are tried if there are fewer than the first, and else so many."""
+"""All shuffles of the seeds are tried where there are not more than the first, and else so many."""
 NAMES = (ONE_LESS, BEST_EPOCH, OTHER_RATES, AGAIN, SWAPPED, PAIRED)
 
 
@@ -146,15 +146,23 @@ def pairings(
         arm for arm in sorted({*arms.values()}) if changes(_shuffled(records, arms, {arm: turned}))
     ][1:]
     orders = list(itertools.permutations(seeds))
-    there = range(1, len(orders) ** len(moving))  # 0 leaves all as they are
-    chosen = there if len(there) < ALL else random.Random(0).sample(there, DRAWN)
-    for number in chosen:
+    for number in _some(len(orders) ** len(moving)):
         digits = (number // len(orders) ** place % len(orders) for place in range(len(moving)))
         to = {
             arm: dict(zip(seeds, orders[digit], strict=True))
             for arm, digit in zip(moving, digits, strict=True)
         }
         yield _shuffled(records, arms, to)
+
+
+def _some(ways: int) -> Iterable[int]:
+    """The numbers of all ways but the first, which leaves all as they are, or of `DRAWN` of them."""
+    if ways <= ALL:
+        return range(1, ways)
+    generator, chosen = random.Random(0), set[int]()
+    while len(chosen) < DRAWN:
+        chosen.add(generator.randrange(1, ways))
+    return sorted(chosen)
 
 
 def _shuffled(

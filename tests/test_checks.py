@@ -149,6 +149,14 @@ def test_all_shuffles_are_tried_or_many_and_none_twice(seeds: int, number: int) 
     assert len({tuple(lead(one).sort_index()) for one in shuffled}) == len(shuffled) == number
 
 
+def test_many_arms_with_many_seeds_are_shuffled_as_well() -> None:
+    arms = (*ARMS, *(Optim("adam", lr=0.1, weight_decay=0.01 * number) for number in range(12)))
+    runs = grid(planned(5)[0], seed=range(5), optim=arms)
+    records = recorded(runs, [1, 2, 4, 8, 16])
+    shuffled = list(checks.pairings(runs, records, lambda _: True))
+    assert len({tuple(one.runs["seed"]) for one in shuffled}) == checks.DRAWN
+
+
 @pytest.mark.parametrize(
     ("leads", "best", "spread", "fails_with"),
     [
