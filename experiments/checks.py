@@ -27,7 +27,7 @@ PAIRED = "the seeds shuffled"
 CHOSEN_BY = ("validation_accuracy", "validation_loss")
 """What a learning rate is chosen by, in the mean over the seeds."""
 ALL, DRAWN = 120, 40
-"""All shuffles of the seeds are tried where there are not more than the first, and else so many."""
+"""All shuffles of the seeds are tried up to the first number of them; of more, the second."""
 NAMES = (ONE_LESS, BEST_EPOCH, OTHER_RATES, AGAIN, SWAPPED, PAIRED)
 
 
@@ -156,7 +156,7 @@ def pairings(
 
 
 def _some(ways: int) -> Iterable[int]:
-    """The numbers of all ways but the first, which leaves all as they are, or of `DRAWN` of them."""
+    """The numbers of all ways but the first, which changes nothing, or of `DRAWN` of them."""
     if ways <= ALL:
         return range(1, ways)
     generator, chosen = random.Random(0), set[int]()
