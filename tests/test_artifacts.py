@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from experiments import report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
-from experiments.beyond import data_order, gpt2, heavy_tails, lr_range
+from experiments.beyond import data_order, gpt2, heavy_tails, loss_by_count, lr_range
 from experiments.errors import UserError
 from experiments.paper import _classifiers, _language, fig5
 from experiments.record import Result, Store
@@ -63,6 +63,7 @@ COMPARED: dict[str, set[str]] = {
         *("optimizer", "optim.momentum", "optim.alpha", "optim.betas", "lr", "seed"),
     },
     "rare-words": set(),
+    "loss-by-count": {"optimizer", "lr", "seed"},
     "gpt2": TRANSFORMERS | {"network"},
     "gpt2-state-of-the-union": TRANSFORMERS | {"network"},
     "fig1": TRANSLATION,
@@ -208,7 +209,7 @@ def test_every_arm_has_the_same_seeds_and_budget(name: str, scale: str) -> None:
         tried = (run.optim.lr if run.optim else None, run.seed)
         if name in ("fast-path", "plain-loop"):  # which do not compare optimizers
             arm, tried = (run.precision,), (run.optim, run.seed)
-        if name == "data-order" and scale != "paper":  # each at one rate, see below
+        if name in ("data-order", "loss-by-count") and scale != "paper":  # at one rate, see below
             tried = run.seed
         arms.setdefault(arm, set()).add(tried)
     assert len({frozenset(tried) for tried in arms.values()}) == 1
@@ -230,6 +231,22 @@ def test_other_orders_of_the_data_meet_the_runs_of_table_1() -> None:
         ]
         assert {run.id for run in same} <= {run.id for run in find("table1").at(scale)}
         assert {run.setting(OFFSET[0]) for run in runs} == {OFFSET[1]}
+
+
+def test_the_loss_by_count_is_of_the_runs_that_validation_chose() -> None:
+    """The same arms at the same rates, and nothing but the classes of words is asked besides."""
+    of_one = ("fig4", "counted-rectification")
+    records = [find(name).records("cpu", Store()).runs for name in of_one]
+    runs = pd.concat(records).drop_duplicates("run_id")
+    arms = loss_by_count.ARMS
+    assert {arm.name: arm.lr for arm in arms} == {
+        arm.name: _language.best_rate(runs, arm.name) for arm in arms
+    }
+    theirs = {run.id for name in of_one for run in find(name).at("cpu")}
+    ours = {
+        dataclasses.replace(run, task="language_model") for run in find("loss-by-count").at("cpu")
+    }
+    assert {run.id for run in ours} <= theirs
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -334,6 +351,7 @@ PAPERS = {
     "tiny-imagenet-32": "table1-imagenet",
     "wikitext-2": "fig4",
     "state-of-the-union": "fig4",
+    "loss-by-count": "fig4",
     "controls-rate": "fig3",
 }
 """Where an artifact that goes past the paper deviates at the paper scale too: from what."""

