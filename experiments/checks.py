@@ -10,13 +10,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pandas as pd
 
 from experiments.spec import Run
-from experiments.verdict import MIN_SEEDS, NO_SAY, Claim, Records, Verdict, judge, with_best_epoch
+from experiments.verdict import (
+    MIN_SEEDS,
+    NO_SAY,
+    Claim,
+    Part,
+    Records,
+    Verdict,
+    judge,
+    with_best_epoch,
+)
 
 ONE_LESS = "one seed less"
 BEST_EPOCH = "the best test epoch, as the authors count"
@@ -67,8 +77,10 @@ def stood(
         if found.estimates != verdict.estimates:
             stands.setdefault(name, []).append(found.status in alike)
     if not claim.of_pairs:
-        for other in pairings(runs, records, changes):
-            stands.setdefault(PAIRED, []).append(judged(other).status in alike)
+        arms = arms_of(runs)
+        for one in shuffled(claim, records, arms, pairings(arms, records, changes)):
+            found = judge(verdict.artifact, one, records, verdict.scale)
+            stands.setdefault(PAIRED, []).append(found.status in alike)
     enough = {name: len(of) / 2 if name == PAIRED else len(of) for name, of in stands.items()}
     fails = tuple(name for name, of in stands.items() if sum(of) < enough[name])
     return dataclasses.replace(
@@ -120,10 +132,14 @@ def _in_place(first: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([others, made[made["run_id"].isin(first["run_id"])]], ignore_index=True)
 
 
+Shuffle = Mapping[int, Mapping[int, int]]
+"""Of some arms, which seed each seed becomes."""
+
+
 def pairings(
-    runs: Iterable[Run], records: Records, changes: Callable[[Records], bool]
-) -> Iterator[Records]:
-    """The records with the seeds of arms shuffled against each other: each shuffle once.
+    arms: Mapping[str, int], records: Records, changes: Callable[[Records], bool]
+) -> Iterator[Shuffle]:
+    """Ways to shuffle the seeds of arms against each other: each once.
 
     Differences between arms are taken seed by seed, as a seed gives all arms the same batches.
     Where that moves them together, shuffling widens the intervals; where it does not, it changes
@@ -131,28 +147,62 @@ def pairings(
 
     Parameters
     ----------
-    runs
-        The artifact's, at the scale of the records.
+    arms
+        The number of every run's arm, see `arms_of`.
     records
         Whole comparisons.
     changes
         Of other records: whether a claim's numbers are others there. Only those arms are shuffled
         of which a shuffle alone changes them; one of them stays, as the others move against it.
     """
-    arms = arms_of(runs)
     seeds = sorted(records.runs["seed"].unique())
     turned = dict(zip(seeds, seeds[1:] + seeds[:1], strict=True))
     moving = [
-        arm for arm in sorted({*arms.values()}) if changes(_shuffled(records, arms, {arm: turned}))
+        arm for arm in sorted({*arms.values()}) if changes(with_seeds(records, arms, {arm: turned}))
     ][1:]
     orders = list(itertools.permutations(seeds))
     for number in _some(len(orders) ** len(moving)):
         digits = (number // len(orders) ** place % len(orders) for place in range(len(moving)))
-        to = {
+        yield {
             arm: dict(zip(seeds, orders[digit], strict=True))
             for arm, digit in zip(moving, digits, strict=True)
         }
-        yield _shuffled(records, arms, to)
+
+
+def shuffled(
+    claim: Claim, records: Records, arms: Mapping[str, int], ways: Iterable[Shuffle]
+) -> Iterator[Claim]:
+    """A claim with the numbers that its parts have where seeds are shuffled, for each of the ways.
+
+    A part's number of a seed is of the runs with that seed, and of what is chosen over all seeds,
+    which no shuffle changes. So it is read off the records once for all shuffles in which the same
+    runs meet.
+    """
+    known: dict[tuple[int, ...], dict[Part, float]] = {}
+    parts = {*claim.parts, *claim.given}
+    for to in ways:
+        of = [{after: before for before, after in seeds.items()} for seeds in to.values()]
+        met = {seed: (seed, *(seeds[seed] for seeds in of)) for seed in of[0]}
+        if not known.keys() >= {*met.values()}:
+            other = with_seeds(records, arms, to)
+            found = {part: part.statistic(other) for part in parts}
+            for seed, runs in met.items():
+                known[runs] = {part: values.get(seed, math.nan) for part, values in found.items()}
+        yield dataclasses.replace(
+            claim,
+            parts=tuple(_given(part, known, met) for part in claim.parts),
+            given=tuple(_given(part, known, met) for part in claim.given),
+        )
+
+
+def _given(
+    part: Part,
+    known: Mapping[tuple[int, ...], Mapping[Part, float]],
+    met: Mapping[int, tuple[int, ...]],
+) -> Part:
+    """A part whose numbers are known of the runs that meet at each seed."""
+    values = pd.Series({seed: known[runs][part] for seed, runs in met.items()})
+    return dataclasses.replace(part, statistic=lambda _: values)
 
 
 def _some(ways: int) -> Iterable[int]:
@@ -165,9 +215,7 @@ def _some(ways: int) -> Iterable[int]:
     return sorted(chosen)
 
 
-def _shuffled(
-    records: Records, arms: Mapping[str, int], to: Mapping[int, Mapping[int, int]]
-) -> Records:
+def with_seeds(records: Records, arms: Mapping[str, int], to: Shuffle) -> Records:
     """With other seeds for the runs of some arms."""
     moved = {
         run_id: to.get(arms[run_id], {}).get(seed, seed)

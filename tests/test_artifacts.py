@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 
-from experiments import report, style
+from experiments import checks, report, style
 from experiments.artifact import Artifact, artifacts, best_scale, find, verdicts
 from experiments.beyond import data_order, gpt2, heavy_tails, loss_by_count, lr_range
 from experiments.errors import UserError
@@ -247,6 +247,25 @@ def test_the_loss_by_count_is_of_the_runs_that_validation_chose() -> None:
         dataclasses.replace(run, task="language_model") for run in find("loss-by-count").at("cpu")
     }
     assert {run.id for run in ours} <= theirs
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_what_a_claim_says_of_a_seed_is_read_off_the_runs_of_that_seed(name: str) -> None:
+    """Else the numbers of a shuffle would not be those of the meetings of runs that it has."""
+    one = find(name)
+    for scale in one.runs:
+        records, arms = one.records(scale, Store()), checks.arms_of(one.at(scale))
+        parts = {part for claim in one.claims if not claim.of_pairs for part in claim.parts}
+        if records.runs.empty or records.runs["seed"].nunique() < MIN_SEEDS:
+            continue
+        first, second = sorted(set(records.runs["seed"]))[:2]
+        swapped = {first: second, second: first}
+        before = {part: part.statistic(records).drop([*swapped], errors="ignore") for part in parts}
+        for arm in {*arms.values()}:
+            other = checks.with_seeds(records, arms, {arm: swapped})
+            for part, values in before.items():
+                after = part.statistic(other).drop([*swapped], errors="ignore")
+                pd.testing.assert_series_equal(after.sort_index(), values.sort_index())
 
 
 @pytest.mark.parametrize("scale", SCALES)

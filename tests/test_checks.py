@@ -114,7 +114,9 @@ def test_a_run_that_diverged_has_no_say_where_its_seed_has_none() -> None:
 
 def shuffles(runs: Sequence[Run], records: Records) -> list[Records]:
     before = lead(records)
-    return list(checks.pairings(runs, records, lambda other: not lead(other).equals(before)))
+    arms = checks.arms_of(runs)
+    ways = checks.pairings(arms, records, lambda other: not lead(other).equals(before))
+    return [checks.with_seeds(records, arms, to) for to in ways]
 
 
 def test_shuffled_seeds_give_every_arm_the_values_that_it_has() -> None:
@@ -153,8 +155,41 @@ def test_many_arms_with_many_seeds_are_shuffled_as_well() -> None:
     arms = (*ARMS, *(Optim("adam", lr=0.1, weight_decay=0.01 * number) for number in range(12)))
     runs = grid(planned(5)[0], seed=range(5), optim=arms)
     records = recorded(runs, [1, 2, 4, 8, 16])
-    shuffled = list(checks.pairings(runs, records, lambda _: True))
+    numbers = checks.arms_of(runs)
+    ways = checks.pairings(numbers, records, lambda _: True)
+    shuffled = [checks.with_seeds(records, numbers, to) for to in ways]
     assert len({tuple(one.runs["seed"]) for one in shuffled}) == checks.DRAWN
+
+
+def test_a_claim_has_the_numbers_of_the_shuffled_records() -> None:
+    """With fewer readings of the records than there are ways."""
+    runs = grid(planned(3)[0], seed=range(3), optim=(*ARMS, Optim("adam", lr=0.1)))
+    records = recorded(runs, [1, 2, 4], spread=100.0)
+    arms, asked = checks.arms_of(runs), []
+
+    def number(of: Records) -> pd.Series:
+        asked.append(of)
+        others = of.runs[of.runs["optimizer"] == "adam"].set_index("seed")["test_accuracy"]
+        return (lead(of) - others).drop(2, errors="ignore")
+
+    part = Part("points", number, above=0.0)
+    claim = dataclasses.replace(CLAIM, parts=(part,), given=(part,))
+    ways = [
+        *checks.pairings(arms, records, lambda other: not number(other).equals(number(records)))
+    ]
+    expected = [number(checks.with_seeds(records, arms, to)) for to in ways]
+    asked.clear()
+    found = [*checks.shuffled(claim, records, arms, ways)]
+    assert 0 < len(asked) < len(ways) == 35
+    asked.clear()
+    for one, numbers in zip(found, expected, strict=True):
+        for read in (*one.parts, *one.given):
+            values = read.statistic(records)
+            assert sorted(values.index) == [0, 1, 2]
+            pd.testing.assert_series_equal(
+                values.dropna().sort_index(), numbers.sort_index(), check_names=False
+            )
+    assert not asked
 
 
 @pytest.mark.parametrize(
