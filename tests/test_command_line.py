@@ -577,7 +577,10 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     ("words", "says"),
     [
         (["data", "mnist"], "Unknown dataset 'mnist': choose one of cifar10, digits"),
-        (["data", "wikitext-2", "--data-dir", "no"], "is not in no: put the files wiki.train.tok"),
+        (
+            ["data", "tatoeba", "--data-dir", "no"],
+            "tatoeba is not in no, and cannot be fetched: put",
+        ),
         (
             ["rehearse", "fig6", "--optimizer", "a:B"],
             "a:B cannot be imported (ModuleNotFoundError: No module named",

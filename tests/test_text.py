@@ -94,15 +94,60 @@ def test_a_text_that_is_none_is_a_sentence(
 @pytest.mark.parametrize(
     ("name", "files"),
     [
-        ("wikitext-2", r"wiki\.train\.tokens, wiki\.valid\.tokens and wiki\.test\.tokens"),
-        ("mine", r"train\.txt, valid\.txt and test\.txt"),
+        (
+            "wikitext-2",
+            r"`python -m experiments data wikitext-2` fetches it from the Hugging Face hub, or put "
+            r"the files wiki\.train\.tokens, wiki\.valid\.tokens and wiki\.test\.tokens",
+        ),
+        ("mine", r"put the files train\.txt, valid\.txt and test\.txt"),
     ],
 )
 def test_an_absent_text_says_which_files_go_where(tmp_path: Path, name: str, files: str) -> None:
-    with pytest.raises(
-        DataError, match=f"'{name}' is not in .*: put the files {files}, .*/{name},"
-    ):
+    with pytest.raises(DataError, match=f"'{name}' is not in .*: {files}, .*/{name},"):
         text.load(name, tmp_path)
+
+
+def test_the_hubs_lines_become_the_published_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty line is published as a space, and on the hub it has nothing."""
+    published = {split: f" \n = {split} = \n \n a b a b a b a b \n" for split in tokens.SPLITS}
+    digests = [hashlib.sha256(one.encode()).hexdigest() for one in published.values()]
+    monkeypatch.setattr(text, "WIKITEXT", dict(zip(text.WIKITEXT, digests, strict=True)))
+    rows = {
+        split: [{"text": "" if line.isspace() else line} for line in one.splitlines(keepends=True)]
+        for split, one in published.items()
+    }
+    asked = []
+    monkeypatch.setattr(text.hub, "load", lambda **given: asked.append(given) or rows)
+    root = tmp_path / "new"
+    words = text.load("wikitext-2", root, download=True).words
+    assert words == ("<eos>", "a", "b", "<unk>")
+    for path, content in zip(text.WIKITEXT, published.values(), strict=True):
+        assert (root / "wikitext-2" / path).read_text() == content
+    assert text.load("wikitext-2", root, download=True).words == words  # from the files
+    assert asked == [{"path": "Salesforce/wikitext", "name": "wikitext-2-v1"}]
+    assert [path.name for path in root.iterdir()] == ["wikitext-2"]
+
+
+def test_what_the_hub_has_is_held_against_the_pins_before_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {split: [{"text": " a b \n"}] for split in tokens.SPLITS}
+    monkeypatch.setattr(text.hub, "load", lambda **_: rows)
+    with pytest.raises(DataError, match=r"has of wikitext-2 is not kept: wiki\.train\.tokens has"):
+        text.load("wikitext-2", tmp_path, download=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hub_out_of_reach_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(**_: str) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(text.hub, "load", load)
+    with pytest.raises(DataError, match=r"cannot be fetched from the .*no route\): put the files"):
+        text.load("wikitext-2", tmp_path, download=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_text_without_a_name_is_not_the_data_sets_folder(folder: Path) -> None:

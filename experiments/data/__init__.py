@@ -81,7 +81,7 @@ def checked(name: str, root: Path) -> str:
             f"{name}: pairs of sentences ({counts}) from the {pairs.source}, sha256 {pairs.sha256}"
         )
     if name in text.TEXTS:
-        words = text.load(name, root)
+        words = text.load(name, root, download=True)
         counts = ", ".join(f"{len(getattr(words, split)):,} {split}" for split in tokens.SPLITS)
         return f"{name}: tokens ({counts}) of {len(words.words):,} words, sha256 {words.sha256}"
     images = load(name, root, download=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from experiments.data import billion
+from experiments.data import billion, hub
 from experiments.data.tokens import END, RARE, SPLITS, UNKNOWN, Corpus, Lines, in_memory, on_disk
 from experiments.errors import DataError
 
@@ -26,10 +28,18 @@ WIKITEXT = {
     "wiki.test.tokens": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
 }
 """The files of WikiText-2 and their sha256, unpacked; each may also lie there as .xz."""
+HUB = {"path": "Salesforce/wikitext", "name": "wikitext-2-v1"}
+"""Arguments of ``datasets.load_dataset`` for WikiText-2."""
 TEXTS = ("wikitext-2", "lm1b", "sotu")
 
 
-def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = ALL) -> Corpus:
+def load(
+    name: str,
+    root: Path,
+    train_tokens: int = ALL,
+    held_out_tokens: int = ALL,
+    download: bool = False,
+) -> Corpus:
     """Load a text.
 
     Parameters
@@ -42,6 +52,8 @@ def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = 
     train_tokens, held_out_tokens
         How many tokens to take from the beginning of the training text, and of the two others; 0
         takes all.
+    download
+        Whether WikiText-2, where it is absent, may be fetched from the Hugging Face hub.
 
     Raises
     ------
@@ -61,6 +73,8 @@ def load(name: str, root: Path, train_tokens: int = ALL, held_out_tokens: int = 
         kept = root / name / f"tokens-{sizes}-{billion.key(root / name)}"
         corpus = on_disk(billion.source(root / name), limits, kept)
     else:
+        if download and name == "wikitext-2" and not (root / name).exists():
+            _fetch(root / name)
         corpus = in_memory({"sotu": _addresses}.get(name, _files)(root / name), limits)
     for split, limit in limits.items():
         if (there := len(getattr(corpus, split))) < limit < sys.maxsize:
@@ -81,13 +95,40 @@ def _files(folder: Path) -> Lines:
     pinned = WIKITEXT if folder.name == "wikitext-2" else {}
     names = list(pinned) or [f"{split}.txt" for split in ("train", "valid", "test")]
     if not folder.is_dir():
+        fetched = f"`python -m experiments data {folder.name}` fetches it from the Hugging Face hub"
         raise DataError(
-            f"The text {folder.name!r} is not in {folder.parent}: put the files "
-            f"{', '.join(names[:-1])} and {names[-1]}, as they are or each packed as .xz, into "
-            f"{folder}, or name another folder of data sets with --data-dir."
+            f"The text {folder.name!r} is not in {folder.parent}: "
+            f"{f'{fetched}, or ' if pinned else ''}put the files {', '.join(names[:-1])} and "
+            f"{names[-1]}, as they are or each packed as .xz, into {folder}, or name another "
+            "folder of data sets with --data-dir."
         )
     paths = {split: folder / name for split, name in zip(SPLITS, names, strict=True)}
     return lambda split: _text(paths[split], pinned.get(paths[split].name)).splitlines()
+
+
+def _fetch(folder: Path) -> None:
+    """WikiText-2 from the hub, which has it line by line, and of a line that is empty nothing."""
+    try:
+        found = hub.load(**HUB)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            whole = Path(scratch, folder.name)
+            whole.mkdir()
+            for split, (name, sha256) in zip(SPLITS, WIKITEXT.items(), strict=True):
+                content = "".join(row["text"] or " \n" for row in found[split]).encode()
+                (whole / name).write_bytes(content)
+                if (there := hashlib.sha256(content).hexdigest()) != sha256:
+                    raise DataError(
+                        f"What the Hugging Face hub has of {folder.name} is not kept: {name} has "
+                        f"the sha256 {there}, and {sha256} was expected; put the published files "
+                        f"into {folder}."
+                    )
+            os.replace(whole, folder)
+    except (OSError, ValueError) as error:  # what `datasets` raises where it reaches nobody
+        raise DataError(
+            f"{folder.name} cannot be fetched from the Hugging Face hub ({error}): put the files "
+            f"{', '.join(WIKITEXT)}, as they were published, into {folder}."
+        ) from error
 
 
 def _text(path: Path, sha256: str | None) -> str:
