@@ -33,7 +33,7 @@ class LossByCount(LanguageModel):
             if not len(places):
                 raise UserError(
                     f"the test text has no word that is in the training text {name} times: take "
-                    "more of them, with larger train_tokens and held_out_tokens"
+                    "more of both, or longer texts"
                 )
             self.places[name] = torch.from_numpy(places).to(device)
 
