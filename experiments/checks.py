@@ -190,12 +190,12 @@ def shuffled(
                 known[runs] = {part: values.get(seed, math.nan) for part, values in found.items()}
         yield dataclasses.replace(
             claim,
-            parts=tuple(_given(part, known, met) for part in claim.parts),
-            given=tuple(_given(part, known, met) for part in claim.given),
+            parts=tuple(_numbered(part, known, met) for part in claim.parts),
+            given=tuple(_numbered(part, known, met) for part in claim.given),
         )
 
 
-def _given(
+def _numbered(
     part: Part,
     known: Mapping[tuple[int, ...], Mapping[Part, float]],
     met: Mapping[int, tuple[int, ...]],

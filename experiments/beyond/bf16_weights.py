@@ -117,15 +117,20 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(optimizer=[_KEYS[key] for key in keys])
 
 
+@functools.lru_cache(maxsize=1)  # every part of every claim asks for it
+def _runs(records: Records) -> pd.DataFrame:
+    return _labelled(records.runs)
+
+
 def _excess(records: Records, arm: str, lr: float, over: str = REFERENCE) -> pd.Series:
     """An arm's training loss in the last epoch minus another's, in nats, by seed."""
-    runs = _labelled(records.runs)
+    runs = _runs(records)
     return difference(of_arm(runs, arm, lr), of_arm(runs, over, lr), "train_loss")
 
 
 def _at_best_lr(records: Records, arm: str) -> pd.Series:
     """The test loss, in nats by seed, at the learning rate with the lowest validation loss."""
-    return of_arm(_labelled(records.runs), arm, None)["test_loss"]
+    return of_arm(_runs(records), arm, None)["test_loss"]
 
 
 def _within(arm: str, over: str = REFERENCE) -> tuple[Part, ...]:
@@ -242,7 +247,7 @@ def draw(records: Records) -> Figure:
 
 def tabulate(records: Records) -> pd.DataFrame:
     """By arm: bytes a weight, final training loss by learning rate, test accuracy at its best."""
-    runs = _labelled(records.runs)
+    runs = _runs(records)
     rows = {}
     for arm, (_, size) in ARMS.items():
         losses = counted(runs[runs["optimizer"] == arm]).groupby("lr")["train_loss"].mean()

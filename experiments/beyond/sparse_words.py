@@ -63,6 +63,7 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(optimizer=names.mask(plain, "SGD"))
 
 
+@functools.lru_cache(maxsize=1)  # every part of every claim asks for it, and for the next two
 def at_best(records: Records) -> Records:
     """Every arm's runs at its best learning rate, and their curves."""
     runs = _labelled(records.runs)
@@ -71,7 +72,7 @@ def at_best(records: Records) -> Records:
     return Records(_labelled(kept.runs), _labelled(kept.curves))
 
 
-@functools.lru_cache(maxsize=1)  # every part of every claim asks for it
+@functools.lru_cache(maxsize=1)
 def progress(records: Records) -> pd.DataFrame:
     """The progress of every class in percent, by arm, seed and epoch; at the best rates.
 
@@ -83,15 +84,22 @@ def progress(records: Records) -> pd.DataFrame:
     return found[["optimizer", "lr", "seed", "epoch", "words", "value"]]
 
 
+@functools.lru_cache(maxsize=1)
+def over_the_run(records: Records) -> pd.DataFrame:
+    """The mean progress over a run in percent, by optimizer, class of words and seed."""
+    keys = ["optimizer", "words", "seed"]
+    return progress(records).groupby(keys, sort=False)["value"].mean().reset_index()
+
+
 def _mean(records: Records, arm: str, words: str) -> pd.Series:
     """The mean progress over the ends of the epochs, in percent by seed: higher is earlier.
 
     A run that diverged has learnt nothing: it counts with a progress of 0.
     """
-    of_all = progress(records).groupby(["optimizer", "words", "seed"])["value"].mean()
-    runs = of_arm(_labelled(records.runs), arm, None)
-    keys = pd.MultiIndex.from_product([[arm], [words], runs.index])
-    return of_all.reindex(keys).droplevel([0, 1]).mask(diverged(runs), 0.0)
+    runs, means = at_best(records).runs, over_the_run(records)
+    runs = runs[runs["optimizer"] == arm].set_index("seed")
+    chosen = means[(means["optimizer"] == arm) & (means["words"] == words)]
+    return chosen.set_index("seed")["value"].reindex(runs.index).mask(diverged(runs), 0.0)
 
 
 def _lead(records: Records, rival: str, words: str) -> pd.Series:
@@ -172,12 +180,6 @@ def draw(records: Records) -> Figure:
     axes[-1].legend().remove()
     figure.legend(*named, title="in paragraphs", loc="outside lower center", ncols=len(colours))
     return figure
-
-
-def over_the_run(records: Records) -> pd.DataFrame:
-    """The mean progress over a run in percent, by optimizer, class of words and seed."""
-    keys = ["optimizer", "words", "seed"]
-    return progress(records).groupby(keys, sort=False)["value"].mean().reset_index()
 
 
 def by_class(records: Records) -> Figure:

@@ -53,6 +53,7 @@ def _runs(scale: str) -> tuple[Run, ...]:
     )
 
 
+@functools.lru_cache(maxsize=1)  # every part of every claim asks for it
 def by_setting(records: Records) -> pd.DataFrame:
     """What each arm (columns) learns in each setting and seed (rows), nats."""
     runs = by_arm(records).runs
