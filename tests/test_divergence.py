@@ -23,6 +23,7 @@ WORSE_IS_CLAIMED = (
     *("bf16-weights.nearest", "bf16-weights.nearest-tuned"),
     *("untuned-warmup.linear", "untuned-warmup.exponential"),
     *("short-rectification.nearer", "counted-rectification.better"),
+    *("loss-by-count.rarest", "loss-by-count.more"),
 )
 """Claims that an arm with RAdam does badly, or that another does as well."""
 
