@@ -16,8 +16,8 @@ PORT ?= 8000
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-book: $(READY) ## execute the notebooks, build the book, print where to open it
-	@$(PY) tools/book.py html
+book: $(READY) ## execute the notebooks, build the book (DRAFT=1: for records of your own)
+	@$(PY) tools/book.py html $(if $(DRAFT),--draft)
 
 test: $(READY) ## lint, types, tests
 	$(PY) -m ruff check

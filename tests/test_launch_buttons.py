@@ -104,10 +104,10 @@ def test_an_address_that_the_hosts_cannot_open_is_a_sentence(wrong: str) -> None
         links(wrong, "b", "f", "p")
 
 
-def test_jupyter_book_knows_the_extension() -> None:
-    (place,) = CONFIG["sphinx"]["local_extensions"].items()
-    assert place[0] in CONFIG["sphinx"]["config"]["extensions"]
-    assert (ROOT / place[1] / f"{place[0]}.py").is_file()
+@pytest.mark.parametrize(("name", "folder"), CONFIG["sphinx"]["local_extensions"].items())
+def test_jupyter_book_knows_the_extension(name: str, folder: str) -> None:
+    assert name in CONFIG["sphinx"]["config"]["extensions"]
+    assert (ROOT / folder / f"{name}.py").is_file()
 
 
 @dataclass

@@ -1,11 +1,14 @@
 """The site check finds what it is there to find, and the book's build knows when it is stale."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tools import book
+from tools import book, draft
 from tools.book import digest, is_notebook, notebooks, timed
 from tools.check_site import main, problems
 
@@ -133,6 +136,27 @@ def test_the_notebooks_come_in_the_order_of_the_table_of_contents() -> None:
     assert names.index("variance") < names.index("radam") < names.index("image_classification")
     pages = Path(__file__).parent.parent.joinpath("book").glob("*.md")
     assert sorted(names) == sorted(page.stem for page in pages if is_notebook(page))
+
+
+@pytest.mark.parametrize("is_draft", [False, True])
+def test_a_draft_makes_no_assertions_and_says_on_every_page_that_it_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, is_draft: bool
+) -> None:
+    monkeypatch.setattr(book, "BUILD", tmp_path)
+    settings = book.notebook_environment(draft=is_draft)
+    program = """
+import draft
+from types import SimpleNamespace
+config = SimpleNamespace(html_theme_options={})
+draft.setup(SimpleNamespace(connect=lambda event, call: call(None, config)))
+print(config.html_theme_options.get("announcement", ""))
+assert config is None, "rewrite it"
+"""
+    environment = os.environ | settings | {"PYTHONPATH": str(Path(draft.__file__).parent)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == (f"{draft.BANNER}\n" if is_draft else "\n")
+    assert ("AssertionError: rewrite it" in done.stderr) is not is_draft
 
 
 def test_the_times_of_notebooks_are_told_slowest_first() -> None:

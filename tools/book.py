@@ -3,6 +3,10 @@
 Jupyter Book reuses a notebook's outputs as long as its cells stay the same, and knows nothing of
 what the cells compute with. So outputs are kept only while the code, the recorded results and the
 pinned packages are those they were made with; otherwise every notebook is executed anew.
+
+Sentences are held by assertions to the records that they were written for. With other records, such
+as a reader's own, a draft can be built (`--draft`, `make book DRAFT=1`): without the assertions,
+and with a banner on every page.
 """
 
 import argparse
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from draft import MARK
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 from launch_buttons import address
@@ -73,16 +78,18 @@ def is_current(stamp: Path, state: str) -> bool:
     return stamp.is_file() and stamp.read_text() == state
 
 
-def notebook_environment() -> dict[str, str]:
+def notebook_environment(*, draft: bool) -> dict[str, str]:
     """Return the settings of the notebooks' kernels.
 
-    Without the user's own of IPython, and with one thread each: kernels run side by side.
+    Without the user's own of IPython, and with one thread each: kernels run side by side. Those of
+    a draft make no assertions.
     """
     profile = BUILD / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
     # Kernels warn that they talk without encryption; here they talk to this machine alone.
     (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 'ERROR'\n")
-    return {"IPYTHONDIR": str(profile.parent), "OMP_NUM_THREADS": "1"}
+    settings = {"IPYTHONDIR": str(profile.parent), "OMP_NUM_THREADS": "1"}
+    return settings | ({"PYTHONOPTIMIZE": "1", MARK: "1"} if draft else {})
 
 
 def jupyter_book(*arguments: str) -> int:
@@ -104,20 +111,20 @@ def notebooks() -> list[Path]:
     return list(filter(is_notebook, (ROOT / "book" / f"{name}.md" for name in names)))
 
 
-def execute_notebooks(*, force: bool) -> int:
+def execute_notebooks(*, force: bool, draft: bool = False) -> int:
     """Execute what has no current outputs, as many at once as there are processors.
 
     Jupyter Book, which would take one after the other, then finds all outputs in its cache. What
     fails is printed. Return how many pages failed.
     """
-    executed, computed_with = BUILD / ".executed", digest(ROOT, COMPUTED_WITH)
+    executed, computed_with = BUILD / ".executed", digest(ROOT, COMPUTED_WITH) + " draft" * draft
     if force or not is_current(executed, computed_with) or not DATA.is_dir():
         shutil.rmtree(EXECUTED, ignore_errors=True)
         shutil.rmtree(DATA, ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
     executed.write_text(computed_with)
 
-    os.environ.update(notebook_environment())
+    os.environ.update(notebook_environment(draft=draft))
     cache, pages = get_cache(EXECUTED), list(map(str, notebooks()))
     for page in pages:
         cache.add_nb_to_project(page, read_data=READER)
@@ -132,6 +139,8 @@ def execute_notebooks(*, force: bool) -> int:
     for page in failed:
         print(cache.get_project_record(page).traceback, file=sys.stderr)
         print(f"{page} could not be executed: see above.", file=sys.stderr)
+    if failed and not draft:
+        print("With records of your own: make book DRAFT=1", file=sys.stderr)
     records = {Path(page).stem: cache.get_cached_project_nb(page) for page in done if done[page]}
     if records:
         print(timed({name: one.data["execution_seconds"] for name, one in records.items()}))
@@ -171,10 +180,10 @@ def with_outputs(page: Path) -> dict[str, Any]:
     return dict(cache.merge_match_into_notebook(notebook)[1])
 
 
-def build_html(*, force: bool) -> int:
+def build_html(*, force: bool, draft: bool) -> int:
     """Build the static book; every warning is an error. Return the exit status."""
     index, built = HTML / "index.html", BUILD / ".built"
-    made_from = digest(ROOT, MADE_FROM)
+    made_from = digest(ROOT, MADE_FROM) + " draft" * draft
     if not force and index.is_file() and is_current(built, made_from):
         print(f"The book is up to date.\nOpen {index.as_uri()}")
         return 0
@@ -184,7 +193,8 @@ def build_html(*, force: bool) -> int:
     # Pages that no source asks for any more would linger, and a page that is not read again would
     # keep its warnings to itself: so write all of them anew. The notebooks' outputs are reused.
     shutil.rmtree(HTML, ignore_errors=True)
-    status = execute_notebooks(force=force) or jupyter_book("-W", "-n", "--keep-going")
+    status = execute_notebooks(force=force, draft=draft)
+    status = status or jupyter_book("-W", "-n", "--keep-going")
     if status or not index.is_file():
         print("The book was not built: the errors and warnings above say why.", file=sys.stderr)
         return status or 1
@@ -253,12 +263,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["html", "notebooks", "links"])
     parser.add_argument("--force", action="store_true", help="execute every notebook anew")
+    parser.add_argument("--draft", action="store_true", help="html, whatever sentences are worth")
     arguments = parser.parse_args()
     if arguments.what == "notebooks":
         return build_notebooks()
     if arguments.what == "links":
         return check_links()
-    return build_html(force=arguments.force)
+    return build_html(force=arguments.force, draft=arguments.draft)
 
 
 if __name__ == "__main__":
