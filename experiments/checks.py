@@ -74,7 +74,10 @@ def stood(
 
     for name, other in _readings(records, tuple(instead.items())):
         found = judged(other)
-        if found.estimates != verdict.estimates:
+        asks = found.estimates != verdict.estimates
+        if name == SWAPPED:  # else part of an arm would meet other batches, and part would not
+            asks &= judged(_outcomes_of(instead[name], other)).estimates == found.estimates
+        if asks:
             stands.setdefault(name, []).append(found.status in alike)
     if not claim.of_pairs:
         arms = arms_of(runs)
@@ -124,6 +127,17 @@ def readings(
         if len(made.runs):
             pairs = ((records.runs, made.runs), (records.curves, made.curves))
             yield name, Records(*(_in_place(*pair) for pair in pairs))
+
+
+def _outcomes_of(made: Records, records: Records) -> Records:
+    """Records in which none but the runs that were made so have learnt or been tested.
+
+    By what they reached on validation the others may have chosen a learning rate.
+    """
+    others = ~records.runs["run_id"].isin(made.runs["run_id"])
+    outcomes = [name for name in records.runs if name.startswith(("train_", "test_"))]
+    blank = {name: records.runs[name].mask(others) for name in outcomes}
+    return Records(records.runs.assign(**blank), records.where(~others).curves)
 
 
 def _in_place(first: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:

@@ -310,6 +310,32 @@ def test_what_does_not_hold_with_the_batches_of_other_seeds_is_inconclusive(
     assert verdict.readings.get(checks.SWAPPED) == (None if holds is None else (int(holds), 1))
 
 
+def test_other_batches_ask_no_claim_that_is_of_runs_without_them(tmp_path: Path) -> None:
+    """Each arm met them at one of its two learning rates, and a claim is of both."""
+    runs = (*planned(3), *grid(planned(1)[0], seed=range(3), optim=ARMS, lr=[0.01]))
+    store = Store(tmp_path)
+    for run in runs:
+        assert run.optim is not None
+        store.add(result(run, 50.0 + (run.optim.name == "radam") + 0.01 * run.seed), "cpu")
+        if run.optim in ARMS:
+            store.add(result(with_other_batches(run), 50.0 + 0.02 * run.seed), "cpu")
+
+    def at_one(records: Records) -> pd.Series:
+        return lead(records.where(records.runs["lr"] == RADAM.lr))
+
+    def at_both(records: Records) -> pd.Series:
+        best = records.runs.groupby(["optimizer", "seed"])["test_accuracy"].max()
+        return best["radam"] - best["sgd"]
+
+    for statistic, asked in ((at_one, True), (at_both, False)):
+        claim = dataclasses.replace(CLAIM, parts=(Part("points", statistic, above=0.0),))
+        study = dataclasses.replace(artifact(runs), claims=(claim,))
+        (verdict,) = study.verdicts(store)
+        assert verdict.by_rule == "reproduced"
+        assert (verdict.fails_with == (checks.SWAPPED,)) is asked
+        assert (checks.SWAPPED in verdict.readings) is asked
+
+
 def test_no_reading_makes_a_claim_hold() -> None:
     runs = planned(4)
     verdict = artifact(runs).judged(CLAIM, recorded(runs, [1, -1, 1, -1], best=50.0), "cpu")
