@@ -319,13 +319,17 @@ def _instead(name: str, arguments: dict[str, Any], run: Run) -> Run:
 @functools.cache
 def artifacts() -> dict[str, Artifact]:
     """Every artifact by its id, the paper's first and in the paper's order."""
-    found: list[Artifact] = []
-    for package in ("experiments.paper", "experiments.beyond"):
-        path = importlib.import_module(package).__path__
-        modules = [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")]
-        loaded = [importlib.import_module(f"{package}.{name}").ARTIFACT for name in modules]
-        found += sorted(loaded, key=lambda artifact: artifact.order)
-    return {artifact.id: artifact for artifact in found}
+    return of("paper") | of("beyond")
+
+
+@functools.cache
+def of(part: str) -> dict[str, Artifact]:
+    """The artifacts of the paper, or those that go beyond it."""
+    package = f"experiments.{part}"
+    path = importlib.import_module(package).__path__
+    modules = [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")]
+    loaded = [importlib.import_module(f"{package}.{name}").ARTIFACT for name in modules]
+    return {one.id: one for one in sorted(loaded, key=lambda artifact: artifact.order)}
 
 
 def check_scale(scale: str) -> None:

@@ -22,7 +22,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from myst_nb import glue
 
 from experiments import ledger, report, style
-from experiments.artifact import Artifact, best_scale, find, verdicts
+from experiments.artifact import Artifact, best_scale, find, of, verdicts
 from experiments.record import ROOT, Store, to_csv, write_atomically
 from experiments.spec import SCALES, Run
 from experiments.timings import FOLDER, TABLES, lines
@@ -224,12 +224,17 @@ def judged(*names: str) -> Markdown:
 
 
 def tally() -> None:
-    """Glue how many claims there are, and how many have each verdict: ``claims-reproduced`` ..."""
+    """Glue how many claims there are, and how many have each verdict: ``claims-reproduced`` ...
+
+    Likewise of the paper's alone, as ``paper-claims``, ``paper-claims-reproduced`` ...
+    """
     found = verdicts()
-    glue("claims", str(len(found)), display=False)
-    for status in report.MARKS:
-        count = sum(verdict.status == status for verdict in found)
-        glue(f"claims-{status.replace(' ', '-')}", str(count), display=False)
+    own = [verdict for verdict in found if verdict.artifact in of("paper")]
+    for name, some in (("claims", found), ("paper-claims", own)):
+        glue(name, str(len(some)), display=False)
+        for status in report.MARKS:
+            count = sum(verdict.status == status for verdict in some)
+            glue(f"{name}-{status.replace(' ', '-')}", str(count), display=False)
 
 
 def deviations(name: str) -> Markdown:

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -493,8 +494,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n    {name} " in shown
 
 
-def test_who_reads_no_further_gets_no_traceback() -> None:
-    command = f"{sys.executable} -m experiments verdicts --json | head -c 1"
+def test_who_reads_no_further_gets_no_traceback(tmp_path: Path) -> None:
+    results = f"--results {shlex.quote(str(tmp_path))}"
+    command = f"{sys.executable} -m experiments verdicts --json {results} | head -c 1"
     done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, timeout=300)
     assert (done.stdout, done.stderr) == (b"[", b"")
 

@@ -19,6 +19,13 @@ def test_the_verdicts_are_fresh() -> None:
     assert report.refreshed(text, verdicts()) == text
 
 
+def test_what_it_says_of_the_papers_scale_is_so() -> None:
+    trainings = [run for one in artifacts().values() for run in one.runs.get("paper", ())]
+    recorded = Store().recorded([run for run in trainings if run.optim])
+    said = "no training is recorded at the paper's scale yet"
+    assert (said in " ".join(README.read_text().split())) is not bool(recorded)
+
+
 def test_every_claim_has_its_row() -> None:
     _, _, rest = README.read_text().partition(report.BEGIN)
     table, _, _ = rest.partition(report.END)

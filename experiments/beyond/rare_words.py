@@ -25,7 +25,7 @@ def _metric(records: Records, name: str) -> pd.Series:
 CLAIMS = (
     Claim(
         "rare-words.few",
-        "After an epoch, when RAdam takes over half of its full step, most words of the vocabulary "
+        "After an epoch RAdam takes over half of its full step, while most words of the vocabulary "
         "have no more than 4 gradients' worth in their second moment",
         "not asked",
         (

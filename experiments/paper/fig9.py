@@ -56,7 +56,7 @@ CLAIMS = (
     ),
     Claim(
         "fig9.flat",
-        "Rectified, the variance is nearly constant",
+        "Rectified, the variance is nearly constant: highest by lowest less than ten",
         "by eye: nearly flat",
         _parts(
             "highest / lowest rectified variance over updates 5 to 6000",
