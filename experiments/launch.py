@@ -27,8 +27,8 @@ from typing import Any
 import torch
 
 from experiments import engine, group, machine
-from experiments.campaign import Budget, Durations
-from experiments.errors import DiskFull, RunFailed, UserError, named
+from experiments.campaign import Budget, Durations, likenesses
+from experiments.errors import DataError, DiskFull, RunFailed, UserError, named
 from experiments.hold import hold
 from experiments.progress import Progress
 from experiments.record import OUT_OF_MEMORY, Result, Store
@@ -53,6 +53,7 @@ NOT_BEGUN = "not begun"
 KILLED = "killed"
 FAILED = "failed"
 NO_SPACE = "disk full"
+NO_DATA = "without data"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Outcome:
     """What became of a run that was handed out: a result, or the reason that there is none.
 
     Without either, another campaign has recorded it. An `error` ends the campaign, unless it is a
-    `RunFailed`.
+    `RunFailed`, or a `DataError`, which keeps runs on other data from nothing.
     """
 
     run: Run
@@ -111,12 +112,16 @@ class Campaign:
     def complaint(self) -> UserError | None:
         """What went wrong, if anything did; first what keeps every run from being done."""
         failed = [error for error in self.errors if isinstance(error, RunFailed)]
-        ended = [error for error in self.errors if not isinstance(error, RunFailed)]
+        missing = [error for error in self.errors if isinstance(error, DataError)]
+        ended = [error for error in self.errors if error not in (*failed, *missing)]
         killed = [run for run, why in self.left.items() if why == KILLED]
         for error in ended:
             if not isinstance(error, DiskFull):
                 return error
-        said = [str(error) for error in ended[:1]]
+        said = list(dict.fromkeys(str(error) for error in missing))
+        if said and not self.done and {*self.left.values()} == {NO_DATA}:
+            return DataError("; ".join(said))
+        said += [str(error) for error in ended[:1]]
         if failed:
             said.append(f"{failed[0]}{f' ({len(failed)} runs failed)' * (len(failed) > 1)}")
         if killed:
@@ -176,7 +181,8 @@ def launch(
     UserError
         If something must be mended before any run can be done.
     Unfinished
-        If the disk is full; or, when all else is done, if a run failed or a worker was killed.
+        If the disk is full; or, when all else is done, if a run failed, a worker was killed or some
+        of the data cannot be had.
     """
     recorded = places.store.recorded(run for _, run in runs)
     outstanding = {run: scale for scale, run in runs if run.id not in recorded}
@@ -197,7 +203,11 @@ def launch(
                     continue
                 campaign.take(outcome)
                 waiting.closed |= outcome.left == PAUSED
-                if not (outcome.error is None or isinstance(outcome.error, RunFailed)):
+                if outcome.left == NO_DATA:
+                    for run in waiting.on_the_data_of(outcome.run):
+                        campaign.left[run] = NO_DATA
+                        progress.ended(run, NO_DATA, False)
+                elif not (outcome.error is None or isinstance(outcome.error, RunFailed)):
                     waiting.stop()
                     if not outcome.left:
                         continue  # its sentence says all
@@ -244,6 +254,13 @@ class Waiting:
             self.runs.remove(run)
             self.progress.begins(run, self.places.checkpoint(run).exists())
         return run
+
+    def on_the_data_of(self, run: Run) -> list[Run]:
+        """The runs that need the same data, which wait no longer."""
+        kind = likenesses(run)[-1]
+        found = [other for other in self.runs if likenesses(other)[-1] == kind]
+        self.runs = [other for other in self.runs if other not in found]
+        return found
 
     def stop(self) -> None:
         """Begin no more, and have those at work stop at a checkpoint; soon they are ended."""
@@ -387,7 +404,7 @@ def carry_out(
         if group.current().size > 1:
             raise  # the others of a group would not know
         if isinstance(error, UserError):
-            kinds = {RunFailed: FAILED, DiskFull: NO_SPACE}
+            kinds = {RunFailed: FAILED, DiskFull: NO_SPACE, DataError: NO_DATA}
             left = next((why for kind, why in kinds.items() if isinstance(error, kind)), "")
             return Outcome(run, left=left, error=error)
         failed = RunFailed(f"{run} failed: {named(error)}")

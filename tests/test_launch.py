@@ -553,6 +553,26 @@ def test_one_error_of_the_users_ends_the_campaign_and_the_others_at_their_checkp
     assert places.store.recorded(MEASUREMENTS) == set()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_runs_whose_data_is_missing_are_put_aside_and_the_others_done(
+    tiny: Run, places: Places, jobs: int
+) -> None:
+    """All on the same data with the first of them, whatever their optimizer and seed."""
+    missing = [
+        dataclasses.replace(tiny, task="cifar10", seed=seed, optim=Optim(name, lr=0.1))
+        for name in ("sgd", "radam")
+        for seed in range(3)
+    ]
+    with pytest.raises(launch.Unfinished, match=r"^CIFAR-10 is not") as caught:
+        start((*missing, *MEASUREMENTS), places, jobs)
+    assert caught.value.status == 2
+    assert caught.value.campaign.left == dict.fromkeys(missing, launch.NO_DATA)
+    assert len(caught.value.campaign.errors) <= jobs
+    assert places.store.recorded(MEASUREMENTS) == {one.id for one in MEASUREMENTS}
+    with pytest.raises(DataError, match=r"^CIFAR-10 is not"):
+        start(tuple(missing), places, jobs)
+
+
 def test_a_run_that_finds_the_disk_full_is_put_aside_and_the_others_end_at_their_checkpoints(
     tiny: Run, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
