@@ -121,9 +121,10 @@ def table(name: str) -> Markdown:
 
 
 def standing(*names: str) -> Markdown | None:
-    """What to know of the records of some artifacts, for the head of a page: both notes below."""
-    notes = [note.data for note in (pending(*names), across(*names)) if note is not None]
-    return Markdown("\n\n".join(notes)) if notes else None
+    """What to know of the records of some artifacts, for the head of a page: the notes below."""
+    notes = (pending(*names), ahead(*names), across(*names))
+    found = [note.data for note in notes if note is not None]
+    return Markdown("\n\n".join(found)) if found else None
 
 
 def pending(*names: str) -> Markdown | None:
@@ -139,6 +140,23 @@ def pending(*names: str) -> Markdown | None:
         ":::{note}\nOf these studies no comparison is wholly recorded yet, and where this page "
         f"speaks of them their verdicts are {UNTESTED} and their numbers {UNKNOWN}:\n\n"
         f"{commands}\n:::"
+    )
+
+
+def ahead(*names: str) -> Markdown | None:
+    """A note on what is recorded of some artifacts above the scale that is shown, if any is."""
+    store, found = Store(), []
+    for one, _, shown, _ in map(_at_hand, names):
+        above = SCALES[SCALES.index(shown) + 1 :]
+        for scale in (scale for scale in above if scale in one.runs):
+            runs = one.at(scale)
+            if done := store.recorded(runs):
+                found.append(f"*{one.title}* ({len(done)} of {len(runs)} runs of `{scale}`)")
+    if not found:
+        return None
+    return Markdown(
+        ":::{note}\nThere are records of a larger scale than this page shows, which count once "
+        f"three seeds of a whole comparison are there: {'; '.join(found)}.\n:::"
     )
 
 

@@ -213,6 +213,22 @@ def test_a_model_that_diverged_wrote_nothing_and_is_a_dash(
     assert rows == ["| the first | – |", "| the last | ¶ it ends |"]
 
 
+def test_a_page_says_what_is_recorded_above_the_scale_that_it_shows(
+    monkeypatch: pytest.MonkeyPatch, smoke_store: Store, tmp_path: Path
+) -> None:
+    store = Store(shutil.copytree(smoke_store.root, tmp_path / "both"))
+    use(store, monkeypatch)
+    assert view.ahead("fig6", "table3") is None
+    runs = find("fig6").at("cpu")
+    store.add(Result(runs[0], "finished", {"test_accuracy": 1.0}, []), "cpu")
+    note = view.ahead("fig6", "table3")
+    assert note is not None
+    assert f": *{find('fig6').title}* (1 of {len(runs)} runs of `cpu`)." in note.data
+    standing = view.standing("fig6", "table3")
+    assert standing is not None
+    assert note.data in standing.data
+
+
 def test_a_page_says_which_studies_compare_several_devices(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
