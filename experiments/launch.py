@@ -80,7 +80,7 @@ class Outcome:
     """What became of a run that was handed out: a result, or the reason that there is none.
 
     Without either, another campaign has recorded it. An `error` ends the campaign, unless it is a
-    `RunFailed`, or a `DataError`, which keeps runs on other data from nothing.
+    `RunFailed`, or a `DataError`, which is of the runs on that data alone.
     """
 
     run: Run
