@@ -9,7 +9,7 @@ MARK = "BOOK_DRAFT"
 """The variable of the environment that is set while a draft is built."""
 BANNER = (
     "A draft, built from other records than those that the text was written for: figures, tables "
-    "and verdicts are of these records, and sentences may not be."
+    "and verdicts are of these records; sentences may be out of date."
 )
 
 
