@@ -204,10 +204,10 @@ def launch(
                 campaign.take(outcome)
                 waiting.closed |= outcome.left == PAUSED
                 if outcome.left == NO_DATA:
-                    for run in waiting.on_the_data_of(outcome.run):
-                        campaign.left[run] = NO_DATA
-                        progress.ended(run, NO_DATA, False)
-                elif not (outcome.error is None or isinstance(outcome.error, RunFailed)):
+                    others = waiting.on_the_data_of(outcome.run)
+                    campaign.left.update(dict.fromkeys(others, NO_DATA))
+                    continue  # the sentence at the end says all
+                if not (outcome.error is None or isinstance(outcome.error, RunFailed)):
                     waiting.stop()
                     if not outcome.left:
                         continue  # its sentence says all
