@@ -88,6 +88,7 @@ COMPARED: dict[str, set[str]] = {
     "fig6": CLASSIFIERS,
     "fig7": {"optimizer", "LinearWarmup.steps", "lr", "seed"},
     "table3": {"optimizer", "optim.first", "seed"},
+    "data-order-table3": {"optimizer", "optim.first", "seed"},
     "untuned-warmup": {"optimizer", "lr", "seed"} | {f"{name}.beta2" for name in UNTUNED},
     "fig8": set(),
     "fig9": {"mu", "seed"},
