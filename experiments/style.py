@@ -3,6 +3,9 @@
 The figures have no background of their own and draw lines and text in a grey that reads on white
 and, brightened by the book's style sheet, on near-black: one file serves a page in light and in
 dark.
+
+seaborn is imported where something is drawn: with the parts of SciPy that it needs that takes over
+a second, and most commands draw nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from experiments.errors import UserError
@@ -46,8 +50,8 @@ PALETTE = ("#8d87fa", "#278f00", "#20a0b0", "#b71d53", GREY)
 """For series that are no optimizer's, or whose optimizer has no colour of its own."""
 
 EXACT, FIRST_ORDER, PLAIN = *PALETTE[:2], GREY
-SEQUENCE = "blend:#e8a33d,#d1495b,#8a6fc0"
-"""A palette for series that have an order."""
+SEQUENCE = LinearSegmentedColormap.from_list("in order", ["#e8a33d", "#d1495b", "#8a6fc0"])
+"""For series that have an order."""
 
 WIDTH = 8.0
 """Inches: the width of a column of the book."""
@@ -66,11 +70,14 @@ def colours(names: Iterable[str]) -> dict[str, str]:
 
 def in_order(count: int) -> list[Any]:
     """Colours for so many series that have an order."""
-    return list(sns.color_palette(SEQUENCE, count))
+    shares = np.linspace(0, 1, count)
+    return [tuple(colour) for colour in SEQUENCE(shares)[:, :3]]
 
 
 def use() -> None:
     """Set the look for every figure that is drawn from now on."""
+    import seaborn as sns
+
     sns.set_theme(context="notebook", style="ticks", palette=PALETTE, font_scale=0.9)
     mpl.rcParams.update(
         {
@@ -134,7 +141,12 @@ def lines(
     colours: Mapping[str, Any],
     **how: Any,
 ) -> None:
-    """A line for each colour's name in the column `hue`: the mean, band from lowest to highest."""
+    """A line for each colour's name in the column `hue`: the mean, band from lowest to highest.
+
+    `how` is for seaborn: an `errorbar` of None leaves the band out.
+    """
+    import seaborn as sns
+
     sns.lineplot(
         values,
         x=x,
@@ -142,9 +154,8 @@ def lines(
         hue=hue,
         hue_order=list(colours),
         palette=dict(colours),
-        errorbar=extremes,
         ax=panel,
-        **how,
+        **{"errorbar": extremes, **how},
     )
 
 

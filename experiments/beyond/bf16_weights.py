@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -230,16 +229,10 @@ def draw(records: Records) -> Figure:
     left.legend(fontsize="x-small", handlelength=3)
     curves = _labelled(records.curves)
     lowest = curves[(curves["split"] == "train") & (curves["lr"] == min(LEARNING_RATES))]
-    sns.lineplot(
-        lowest[~lowest["optimizer"].str.contains("moments")],
-        x="step",
-        y="value",
-        hue="optimizer",
-        palette=colours,
-        errorbar=None,
-        linewidth=1.2,
-        ax=right,
-    )
+    plain = {arm: colours[arm] for arm in ARMS if "moments" not in arm}
+    lowest = lowest[lowest["optimizer"].isin(plain)]
+    how = {"errorbar": None, "linewidth": 1.2}
+    style.lines(right, lowest, "step", "value", "optimizer", plain, **how)
     right.set(xlabel="update", ylabel=f"training loss (nats), lr {min(LEARNING_RATES):g}")
     right.legend(title=None, fontsize="x-small")
     return figure

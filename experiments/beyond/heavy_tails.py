@@ -12,7 +12,6 @@ import functools
 import math
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -121,18 +120,17 @@ def draw(records: Records) -> Figure:
     for panel, (split, title) in zip(
         axes, {"plain": "plain", "first-order": "rectified, Eq. 5"}.items(), strict=True
     ):
-        sns.lineplot(
+        style.lines(
+            panel,
             curves[curves["split"] == split],
-            x="step",
-            y="value",
-            hue="gradients",
-            hue_order=order,
+            "step",
+            "value",
+            "gradients",
+            {name: COLOURS[name] for name in order},
             style=drawn,
             style_order=["of a network", "drawn"],
-            palette=COLOURS,
             errorbar=None,
             legend=panel is axes[0],
-            ax=panel,
         )
         panel.set(xscale="log", yscale="log", title=title, xlabel="update t")
         panel.set_ylabel("variance of ψ")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -103,7 +102,7 @@ def draw(records: Records, arms: Sequence[str]) -> Figure:
         tables = [shares(records, arm, quantity).groupby("update").mean() for arm in arms]
         panels = axes[row * len(arms) : (row + 1) * len(arms)]
         for panel, table, arm in zip(panels, tables, arms, strict=True):
-            colours = sns.color_palette(style.SEQUENCE, len(table))
+            colours = style.in_order(len(table))
             for place, (colour, (_, ridge)) in enumerate(
                 zip(colours, table.iterrows(), strict=True)
             ):

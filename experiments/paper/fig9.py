@@ -6,7 +6,6 @@ import functools
 import math
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from experiments import style
@@ -71,19 +70,13 @@ def draw(records: Records) -> Figure:
     """Three panels: plain, rectified as in the paper, rectified exactly; mean over seeds."""
     figure, axes = style.panels(3, sharey=True)
     titles = {"plain": "plain", "first-order": "rectified, Eq. 5", "exact": "rectified, Eq. 2"}
-    means = sorted(records.curves["mu"].unique())
+    means = [f"{mu:g}" for mu in sorted(records.curves["mu"].unique())]
+    colours = dict(zip(means, style.in_order(len(means)), strict=True))
+    curves = records.curves.assign(mean=records.curves["mu"].map("{:g}".format))
     for panel, (split, title) in zip(axes, titles.items(), strict=True):
-        sns.lineplot(
-            records.curves[records.curves["split"] == split],
-            x="step",
-            y="value",
-            hue=records.curves["mu"].map("{:g}".format),
-            hue_order=[f"{mu:g}" for mu in means],
-            palette=style.in_order(len(means)),
-            errorbar=None,
-            legend=panel is axes[-1],
-            ax=panel,
-        )
+        chosen = curves[curves["split"] == split]
+        last = panel is axes[-1]
+        style.lines(panel, chosen, "step", "value", "mean", colours, errorbar=None, legend=last)
         panel.set(xscale="log", yscale="log", title=title, xlabel="update t")
         panel.set_ylabel("variance of ψ")
     axes[-1].legend(title="mean of the gradient", ncols=2, fontsize="small")

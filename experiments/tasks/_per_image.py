@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from experiments.spec import Run
 from experiments.tasks._images import PADDING, ImageClassification, Labelled
@@ -36,6 +35,9 @@ class Opened(Dataset[tuple[Tensor, int]]):
         std: list[float],
         augment: bool = True,
     ) -> None:
+        # Here rather than above: importing torchvision takes seconds, and most runs need it not.
+        from torchvision import transforms
+
         self.images, self.labels = images, labels
         side = images.shape[1]
         augmentation = [
