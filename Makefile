@@ -62,8 +62,10 @@ clean: ## remove what was built (not .venv, data or results)
 	find radam_core experiments tools tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an install that was cut short starts over. A changed lock updates
-# the environment in place; without a stamp it is made anew. uv takes a quarter of pip's time, and
+# the environment in place; without a stamp it is made anew. uv takes a third of pip's time, and
 # pip alone reads pip.conf: where packages come from a place that is named there, pip has to do it.
+# Compiled here, as pip does: else what a package's source warns of is said wherever it is first
+# imported, and is an error in the tests.
 $(READY): requirements.lock
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Python 3.11 or newer is needed and '$(PYTHON)' is not one: install python3.13," \
@@ -74,7 +76,7 @@ $(READY): requirements.lock
 	@test -e $@ || "$(PYTHON)" -m venv --clear .venv
 	@rm -f $@
 	@$(PY) -m pip install --quiet "$$(grep '^uv==' requirements.lock)"
-	$(PY) -m uv pip install --python $(PY) --requirement requirements.lock \
+	$(PY) -m uv pip install --python $(PY) --compile-bytecode --requirement requirements.lock \
 		|| $(PY) -m pip install --requirement requirements.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
