@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from experiments.spec import Run
@@ -69,9 +69,6 @@ def stood(
     def judged(other: Records) -> Verdict:
         return judge(verdict.artifact, claim, other, verdict.scale)
 
-    def changes(other: Records) -> bool:
-        return judged(other).estimates != verdict.estimates
-
     for name, other in _readings(records, tuple(instead.items())):
         found = judged(other)
         asks = found.estimates != verdict.estimates
@@ -81,7 +78,7 @@ def stood(
             stands.setdefault(name, []).append(found.status in alike)
     if not claim.of_pairs:
         arms = arms_of(runs)
-        for one in shuffled(claim, records, arms, pairings(arms, records, changes)):
+        for one in shuffled(claim, records, arms, pairings(claim, records, arms)):
             found = judge(verdict.artifact, one, records, verdict.scale)
             stands.setdefault(PAIRED, []).append(found.status in alike)
     enough = {name: len(of) / 2 if name == PAIRED else len(of) for name, of in stands.items()}
@@ -150,72 +147,62 @@ Shuffle = Mapping[int, Mapping[int, int]]
 """Of some arms, which seed each seed becomes."""
 
 
-def pairings(
-    arms: Mapping[str, int], records: Records, changes: Callable[[Records], bool]
-) -> Iterator[Shuffle]:
+def pairings(claim: Claim, records: Records, arms: Mapping[str, int]) -> list[Shuffle]:
     """Ways to shuffle the seeds of arms against each other: each once.
 
     Differences between arms are taken seed by seed, as a seed gives all arms the same batches.
     Where that moves them together, shuffling widens the intervals; where it does not, it changes
     them by chance.
 
-    Parameters
-    ----------
-    arms
-        The number of every run's arm, see `arms_of`.
-    records
-        Whole comparisons.
-    changes
-        Of other records: whether a claim's numbers are others there. Only those arms are shuffled
-        of which a shuffle alone changes them; one of them stays, as the others move against it.
+    Only those arms are shuffled of which a shuffle alone gives the claim other numbers, in whatever
+    order; one of them stays, as the others move against it. `arms` has the number of every run's
+    arm, see `arms_of`.
     """
     seeds = sorted(records.runs["seed"].unique())
     turned = dict(zip(seeds, seeds[1:] + seeds[:1], strict=True))
-    moving = [
-        arm for arm in sorted({*arms.values()}) if changes(with_seeds(records, arms, {arm: turned}))
-    ][1:]
+    each = sorted({*arms.values()})
+    alone = shuffled(claim, records, arms, [{}, *({arm: turned} for arm in each)])
+    unmoved, *moved = (
+        [sorted(part.statistic(records).dropna()) for part in one.parts] for one in alone
+    )
+    moving = [arm for arm, numbers in zip(each, moved, strict=True) if numbers != unmoved][1:]
     orders = list(itertools.permutations(seeds))
+    ways: list[Shuffle] = []
     for number in _some(len(orders) ** len(moving)):
         digits = (number // len(orders) ** place % len(orders) for place in range(len(moving)))
-        yield {
-            arm: dict(zip(seeds, orders[digit], strict=True))
-            for arm, digit in zip(moving, digits, strict=True)
-        }
+        ways.append(
+            {
+                arm: dict(zip(seeds, orders[digit], strict=True))
+                for arm, digit in zip(moving, digits, strict=True)
+            }
+        )
+    return ways
 
 
 def shuffled(
-    claim: Claim, records: Records, arms: Mapping[str, int], ways: Iterable[Shuffle]
+    claim: Claim, records: Records, arms: Mapping[str, int], ways: Sequence[Shuffle]
 ) -> Iterator[Claim]:
     """A claim with the numbers that its parts have where seeds are shuffled, for each of the ways.
 
     A part's number of a seed is of the runs with that seed, and of what is chosen over all seeds,
-    which no shuffle changes. So it is read off the records once for all shuffles in which the same
-    runs meet.
+    which no shuffle changes. So the numbers of all ways are read off at once.
     """
-    known: dict[tuple[int, ...], dict[Part, float]] = {}
-    parts = {*claim.parts, *claim.given}
-    for to in ways:
-        of = [{after: before for before, after in seeds.items()} for seeds in to.values()]
-        met = {seed: (seed, *(seeds[seed] for seeds in of)) for seed in of[0]}
-        if not known.keys() >= {*met.values()}:
-            other = with_seeds(records, arms, to)
-            found = {part: part.statistic(other) for part in parts}
-            for seed, runs in met.items():
-                known[runs] = {part: values.get(seed, math.nan) for part, values in found.items()}
+    if not ways:
+        return
+    of_all = side_by_side(records, arms, ways)
+    found = {part: part.statistic(of_all) for part in {*claim.parts, *claim.given}}
+    seeds, apart = np.sort(records.runs["seed"].unique()), _apart(records)
+    for place in range(len(ways)):
+        at = seeds + place * apart
+        values = {part: numbers.reindex(at).set_axis(seeds) for part, numbers in found.items()}
         yield dataclasses.replace(
             claim,
-            parts=tuple(_numbered(part, known, met) for part in claim.parts),
-            given=tuple(_numbered(part, known, met) for part in claim.given),
+            parts=tuple(_numbered(part, values[part]) for part in claim.parts),
+            given=tuple(_numbered(part, values[part]) for part in claim.given),
         )
 
 
-def _numbered(
-    part: Part,
-    known: Mapping[tuple[int, ...], Mapping[Part, float]],
-    met: Mapping[int, tuple[int, ...]],
-) -> Part:
-    """A part whose numbers are known of the runs that meet at each seed."""
-    values = pd.Series({seed: known[runs][part] for seed, runs in met.items()})
+def _numbered(part: Part, values: pd.Series) -> Part:
     return dataclasses.replace(part, statistic=lambda _: values)
 
 
@@ -229,14 +216,31 @@ def _some(ways: int) -> Iterable[int]:
     return sorted(chosen)
 
 
-def with_seeds(records: Records, arms: Mapping[str, int], to: Shuffle) -> Records:
-    """With other seeds for the runs of some arms."""
-    moved = {
-        run_id: to.get(arms[run_id], {}).get(seed, seed)
-        for run_id, seed in zip(records.runs["run_id"], records.runs["seed"], strict=True)
-    }
-    frames = (records.runs, records.curves)
-    return Records(*(x.assign(seed=x["run_id"].map(moved)) if len(x) else x for x in frames))
+def side_by_side(records: Records, arms: Mapping[str, int], ways: Sequence[Shuffle]) -> Records:
+    """All ways to shuffle the seeds of arms in one, each with runs and seeds of its own.
+
+    Every run is in it once a way, so that what a mean over the seeds chooses is what it was. A
+    way's seeds are as far from those of the next as `_apart` says, and the runs have numbers.
+    """
+    runs = records.runs
+    of = [(arms[run_id], seed) for run_id, seed in zip(runs["run_id"], runs["seed"], strict=True)]
+    shuffles = [[to.get(arm, {}).get(seed, seed) for arm, seed in of] for to in ways]
+    seeds = np.array(shuffles) + _apart(records) * np.arange(len(ways))[:, np.newaxis]
+    numbers = np.arange(seeds.size).reshape(seeds.shape)
+    place = pd.Series(range(len(of)), index=runs["run_id"])
+
+    def repeated(frame: pd.DataFrame) -> pd.DataFrame:
+        if frame.empty:
+            return frame
+        of = frame["run_id"].map(place)
+        many = frame.iloc[np.tile(np.arange(len(frame)), len(ways))].reset_index(drop=True)
+        return many.assign(run_id=numbers[:, of].ravel(), seed=seeds[:, of].ravel())
+
+    return Records(repeated(runs), repeated(records.curves))
+
+
+def _apart(records: Records) -> int:
+    return int(records.runs["seed"].max()) + 1
 
 
 def arms_of(runs: Iterable[Run]) -> dict[str, int]:

@@ -476,6 +476,7 @@ def _start_worker(messages: Any, over: Any, threads: int) -> None:
     global _messages, _over  # what is shared can reach a pool's worker only when it starts
     _messages, _over = messages, over
     torch.set_num_threads(threads)
+    machine.start_processes_as_usual()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import multiprocessing
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,14 @@ def describe(device: torch.device) -> str:
 def threads(device: torch.device) -> int | None:
     """How many of the processor's a run has; None on another device."""
     return torch.get_num_threads() if device.type == "cpu" else None
+
+
+def start_processes_as_usual() -> None:
+    """In a process that was spawned, start a loader's workers as in one that was not.
+
+    They would be spawned too, and each would import everything anew, epoch after epoch.
+    """
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

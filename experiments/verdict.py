@@ -242,9 +242,8 @@ def _estimate(part: Part, records: Records) -> Estimate:
 
 def _lost(runs: pd.DataFrame, values: pd.Series) -> int:
     """How many seeds have no value, where runs diverged: it may be of another seed that one did."""
-    if "status" not in runs or not diverged(runs).any():
-        return 0
-    return len(set(runs["seed"]) - set(values.index))
+    missing = set(runs["seed"]) - set(values.index)
+    return len(missing) if missing and "status" in runs and diverged(runs).any() else 0
 
 
 def _between(low: float, high: float, above: float, below: float) -> bool | None:

@@ -259,14 +259,20 @@ def test_what_a_claim_says_of_a_seed_is_read_off_the_runs_of_that_seed(name: str
         parts = {part for claim in one.claims if not claim.of_pairs for part in claim.parts}
         if records.runs.empty or records.runs["seed"].nunique() < MIN_SEEDS:
             continue
-        first, second = sorted(set(records.runs["seed"]))[:2]
+        first, second, *others = sorted(set(records.runs["seed"]))
         swapped = {first: second, second: first}
-        before = {part: part.statistic(records).drop([*swapped], errors="ignore") for part in parts}
-        for arm in {*arms.values()}:
-            other = checks.with_seeds(records, arms, {arm: swapped})
-            for part, values in before.items():
-                after = part.statistic(other).drop([*swapped], errors="ignore")
-                pd.testing.assert_series_equal(after.sort_index(), values.sort_index())
+        ways = [{}, *({arm: swapped} for arm in {*arms.values()})]
+        apart = max(first, second, *others) + 1
+        of_all = checks.side_by_side(records, arms, ways)
+        for part in parts:
+            alone, together = part.statistic(records), part.statistic(of_all)
+            for place in range(len(ways)):
+                same = pd.Index(others if place else [first, second, *others])
+                pd.testing.assert_series_equal(
+                    together.reindex(same + place * apart).set_axis(same),
+                    alone.reindex(same),
+                    check_names=False,
+                )
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -647,6 +647,15 @@ def when_at_work(process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
         shown += process.stderr.read(1)
         assert process.poll() is None, shown
+
+
+def test_a_workers_own_processes_start_as_anywhere() -> None:
+    """It is spawned; what loads its images need not be, which would import everything anew."""
+    context = multiprocessing.get_context("spawn")
+    shared = (context.Queue(), context.RawValue("b", False), 1)
+    with ProcessPoolExecutor(1, context, launch._start_worker, shared) as pool:
+        found = pool.submit(multiprocessing.get_start_method).result()
+    assert found == multiprocessing.get_start_method()
 
 
 def test_workers_end_with_their_parent(tiny: Run, places: Places, campaign: Start) -> None:

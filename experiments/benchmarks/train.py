@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-from experiments import data, engine
+from experiments import data, engine, machine
 from experiments.benchmarks._timing import against, measure
 from experiments.errors import UserError
 from experiments.spec import Optim, Run, options
@@ -187,6 +187,7 @@ def _train(
 ) -> None:
     """Train, in a process of its own, whenever it is this one's turn."""
     torch.set_num_threads(threads)
+    machine.start_processes_as_usual()
 
     def turn() -> None:
         line.send("done")

@@ -58,6 +58,7 @@ def _apart(records: Records) -> pd.Series:
     optimizers.
     """
     loops, engines = curves_of(records)
+    loops = loops.drop_duplicates()  # with shuffles of the seeds side by side a run has copies
     noise = pd.Series({run: to_other_seeds(loops, *run) for run in loops.index})
     noise = noise.groupby(level=0).mean(skipna=False)  # of an optimizer
     ratios = {
