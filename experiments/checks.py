@@ -185,21 +185,41 @@ def shuffled(
     """A claim with the numbers that its parts have where seeds are shuffled, for each of the ways.
 
     A part's number of a seed is of the runs with that seed, and of what is chosen over all seeds,
-    which no shuffle changes. So the numbers of all ways are read off at once.
+    which no shuffle changes. So all numbers are read off at once, of so many of the ways that all
+    runs that meet in one have met.
     """
     if not ways:
         return
-    of_all = side_by_side(records, arms, ways)
+    seeds = sorted(records.runs["seed"].unique())
+    moved = {arm for to in ways for arm in to}
+    meetings = [
+        [*zip(*(_before(to.get(arm, {}), seeds) for arm in moved), seeds, strict=True)]
+        for to in ways
+    ]
+    apart = _apart(records)
+    asked: list[Shuffle] = []
+    at: dict[tuple[int, ...], int] = {}
+    for to, meeting in zip(ways, meetings, strict=True):
+        if not at.keys() >= {*meeting}:
+            first = len(asked) * apart
+            at |= {runs: first + seed for seed, runs in zip(seeds, meeting, strict=True)}
+            asked.append(to)
+    of_all = side_by_side(records, arms, asked)
     found = {part: part.statistic(of_all) for part in {*claim.parts, *claim.given}}
-    seeds, apart = np.sort(records.runs["seed"].unique()), _apart(records)
-    for place in range(len(ways)):
-        at = seeds + place * apart
-        values = {part: numbers.reindex(at).set_axis(seeds) for part, numbers in found.items()}
+    for meeting in meetings:
+        places = [at[runs] for runs in meeting]
+        values = {part: numbers.reindex(places).set_axis(seeds) for part, numbers in found.items()}
         yield dataclasses.replace(
             claim,
             parts=tuple(_numbered(part, values[part]) for part in claim.parts),
             given=tuple(_numbered(part, values[part]) for part in claim.given),
         )
+
+
+def _before(to: Mapping[int, int], seeds: Sequence[int]) -> list[int]:
+    """Of an arm: of which seed the run is that has each seed now."""
+    before = {after: seed for seed, after in to.items()}
+    return [before.get(seed, seed) for seed in seeds]
 
 
 def _numbered(part: Part, values: pd.Series) -> Part:
@@ -233,7 +253,7 @@ def side_by_side(records: Records, arms: Mapping[str, int], ways: Sequence[Shuff
         if frame.empty:
             return frame
         of = frame["run_id"].map(place)
-        many = frame.iloc[np.tile(np.arange(len(frame)), len(ways))].reset_index(drop=True)
+        many = pd.concat([frame] * len(ways), ignore_index=True)
         return many.assign(run_id=numbers[:, of].ravel(), seed=seeds[:, of].ravel())
 
     return Records(repeated(runs), repeated(records.curves))

@@ -227,15 +227,15 @@ def _status(holds: Sequence[bool | None]) -> Status:
 def _estimate(part: Part, records: Records) -> Estimate:
     values = part.statistic(records).dropna()
     lost = _lost(records.runs, values)
+    mean = float(values.mean()) if len(values) else math.nan
     low, high = interval(values)
     if part.exact and len(values):
-        low = high = float(values.mean())
+        low = high = mean
     holds: bool | None = None
     if part.exact or len(values) >= MIN_SEEDS:
         holds = _between(low, high, part.above, part.below)
     if lost and holds:
         holds = None
-    mean = float(values.mean()) if len(values) else math.nan
     n = len(values) + lost
     return Estimate(part.label, mean, low, high, n, part.above, part.below, holds, lost)
 
@@ -258,8 +258,9 @@ def interval(values: pd.Series) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return -math.inf, math.inf
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / math.sqrt(n))
-    return float(values.mean()) - half, float(values.mean()) + half
+    mean, deviation = float(values.mean()), float(values.std(ddof=1))
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(n)
+    return mean - half, mean + half
 
 
 def to_json(verdicts: Sequence[Verdict]) -> str:
