@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -271,12 +272,14 @@ def weight_problems(opened: Visit) -> Iterator[str]:
 
 AT_REST = "*, ::before, ::after { transition: none !important; animation: none !important }"
 ONLY_WRONG = {"resultTypes": ["violations"]}  # what passes need not be told: that takes long
+OF_COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}
+"""The rules to which light and dark make a difference."""
 
 
-def access_problems(page: Page) -> Iterator[str]:
+def access_problems(page: Page, **options: Any) -> Iterator[str]:
     """Yield what axe-core finds serious or critical for readers with disabilities."""
     page.add_style_tag(content=AT_REST)  # a colour on its way from light to dark is neither
-    for violation in Axe().run(page, options=ONLY_WRONG).response["violations"]:
+    for violation in Axe().run(page, options=ONLY_WRONG | options).response["violations"]:
         if violation["impact"] in ("serious", "critical"):
             for node in violation["nodes"]:
                 where, about = " ".join(map(str, node["target"])), node["failureSummary"]
@@ -287,6 +290,7 @@ def access_problems(page: Page) -> Iterator[str]:
 # drawing of matplotlib has its text as groups of outlines.
 TEXTS = r"""async () => {
   const found = [];
+  const placed = [];
   const take = (source, text, brightness) => {
     const { x, y, width, height } = text.getBoundingClientRect();
     const fill = getComputedStyle(text.querySelector('[style*="fill"]') ?? text).fill;
@@ -307,10 +311,13 @@ TEXTS = r"""async () => {
     drawing.setAttribute('width', '100%');
     drawing.setAttribute('height', '100%');
     place.append(drawing);
-    document.body.append(place);
-    drawing.querySelectorAll('text, g[id^="text_"]').forEach((e) => take(image.src, e, bright));
-    place.remove();
+    placed.push([place, drawing, image.src, bright]);
   }
+  document.body.append(...placed.map(([place]) => place)); // together: the page is laid out once
+  for (const [, drawing, source, bright] of placed) {
+    drawing.querySelectorAll('text, g[id^="text_"]').forEach((e) => take(source, e, bright));
+  }
+  placed.forEach(([place]) => place.remove());
   document.querySelectorAll('main svg text').forEach((e) => take('a drawing', e, 1));
   return found;
 }"""
@@ -323,6 +330,8 @@ def figure_problems(page: Page) -> Iterator[str]:
     the commonest colour around, taken from a picture of the page. The page must come from a server.
     """
     texts = page.evaluate(TEXTS)
+    if not texts:
+        return
     shot = Image.open(io.BytesIO(page.screenshot(full_page=True, scale="css"))).convert("RGB")
     worst: dict[str, tuple[float, str]] = {}
     for text in texts:
@@ -360,13 +369,24 @@ def luminance(colour: Sequence[float]) -> float:
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime / 1000"
 
 
-def measured(browser: Browser, address: str) -> tuple[Visit, float]:
-    """Open a page with empty caches; return it with the seconds to its first paint."""
+def painted(browser: Browser, address: str) -> float:
+    """Open a page with empty caches; return the seconds to its first paint."""
+    context = browser.new_context(viewport=DESK)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.wait_for_function(PAINT)
+    seconds = float(page.evaluate(PAINT))
+    context.close()
+    return seconds
+
+
+def weighed(browser: Browser, address: str) -> Visit:
+    """Open a page with empty caches; return what it asked for."""
     context = browser.new_context(viewport=DESK)
     opened = visit(context, address)
-    seconds = float(opened.page.evaluate(PAINT))
     context.close()
-    return opened, seconds
+    return opened
 
 
 def report(site: Path, command: str) -> list[float]:
@@ -378,11 +398,11 @@ def report(site: Path, command: str) -> list[float]:
     paints = []
     with served(site) as server, launched(command) as browser:
         for name in names:
-            visits = [measured(browser, f"{server}/{name}") for _ in range(3)]
-            weights, seconds = visits[0][0], statistics.median(paint for _, paint in visits)
-            shared = weights.weights.total() - weights.own_weight
+            opened = weighed(browser, f"{server}/{name}")
+            seconds = statistics.median(painted(browser, f"{server}/{name}") for _ in range(3))
+            shared = opened.weights.total() - opened.own_weight
             print(
-                f"{name:32}{weights.own_weight / 1e3:9.0f} KB{shared / 1e3:9.0f} KB"
+                f"{name:32}{opened.own_weight / 1e3:9.0f} KB{shared / 1e3:9.0f} KB"
                 f"{seconds * 1e3:11.0f} ms"
             )
             paints.append(seconds)
