@@ -22,7 +22,7 @@ ARROWS = {
     "experiments.verdict": "pandas scipy",
     "experiments.style": "numpy pandas matplotlib seaborn errors",
     "experiments.report": "pandas verdict record errors",
-    "experiments.checks": "pandas spec verdict",
+    "experiments.checks": "numpy pandas spec verdict",
     "experiments.artifact": "pandas matplotlib spec verdict record errors checks",
     "experiments.ledger": "pandas spec record report artifact checks campaign",
     "experiments.sharpness": "torch numpy pandas scipy data radam_core",
@@ -52,7 +52,7 @@ ARROWS = {
     "tensorboard stopping",
     "experiments.slurm": "submitit spec errors record launch",
     "experiments.benchmarks": "torch torchvision transformers pandas benchmarks spec errors record "
-    "timings tasks data engine peers radam_core",
+    "timings machine tasks data engine peers radam_core",
     "experiments.peers": "torch pandas errors peers radam_core optax jax pytorch_warmup "
     "schedulefree",
     "experiments.view": "pandas matplotlib IPython matplotlib_inline myst_nb spec record verdict "
