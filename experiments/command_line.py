@@ -383,9 +383,9 @@ def rehearse(arguments: argparse.Namespace) -> None:
 
     def tell(one: rehearsal.Rehearsed) -> None:
         said = one.failure or "too short to be timed"
-        if one.seconds is not None:
-            said = f"{1e3 * one.seconds:.3g} ms an update, {one.updates:,} updates, "
-            said += f"{one.hours:.2g} hours"
+        if one.seconds is not None and one.hours is not None:
+            said = f"{report.number(1e3 * one.seconds)} ms an update, {one.updates:,} updates, "
+            said += f"{report.number(one.hours)} hours"
         print(f"{one.run}, {one.run.precision}: {said}", flush=True)
         rehearsal.keep(one, store, arguments.device, arguments.compile)
 
