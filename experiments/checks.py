@@ -239,8 +239,9 @@ def _some(ways: int) -> Iterable[int]:
 def side_by_side(records: Records, arms: Mapping[str, int], ways: Sequence[Shuffle]) -> Records:
     """All ways to shuffle the seeds of arms in one, each with runs and seeds of its own.
 
-    Every run is in it once a way, so that what a mean over the seeds chooses is what it was. A
-    way's seeds are as far from those of the next as `_apart` says, and the runs have numbers.
+    Every run is in it once a way, so that what a mean over the seeds chooses, to the digits of
+    `verdict.TIE`, is what it was. A way's seeds are as far from those of the next as `_apart` says,
+    and the runs have numbers.
     """
     runs = records.runs
     of = [(arms[run_id], seed) for run_id, seed in zip(runs["run_id"], runs["seed"], strict=True)]

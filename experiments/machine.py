@@ -57,7 +57,9 @@ def threads(device: torch.device) -> int | None:
 def start_processes_as_usual() -> None:
     """In a process that was spawned, start a loader's workers as in one that was not.
 
-    They would be spawned too, and each would import everything anew, epoch after epoch.
+    They would be spawned too, and each would import everything anew, epoch after epoch. What is
+    forked holds the pipes by which the death of the process shows: that is noticed when they have
+    ended too, within the five seconds in which torch has them look for their parent.
     """
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
 

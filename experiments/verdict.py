@@ -67,6 +67,9 @@ def voters(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[~runs[NO_SAY]] if NO_SAY in runs else runs
 
 
+TIE = 9
+"""Digits of the means that choose: beyond them it is chance, how they were added up, that would."""
+
 LOST = 20.0
 """Nats: worse than a guess among all classes, or all words."""
 WORST = {

@@ -256,7 +256,8 @@ def test_what_a_claim_says_of_a_seed_is_read_off_the_runs_of_that_seed(name: str
     one = find(name)
     for scale in one.runs:
         records, arms = one.records(scale, Store()), checks.arms_of(one.at(scale))
-        parts = {part for claim in one.claims if not claim.of_pairs for part in claim.parts}
+        asked = [claim for claim in one.claims if not claim.of_pairs]
+        parts = {part for claim in asked for part in (*claim.parts, *claim.given)}
         if records.runs.empty or records.runs["seed"].nunique() < MIN_SEEDS:
             continue
         first, second, *others = sorted(set(records.runs["seed"]))
@@ -264,15 +265,15 @@ def test_what_a_claim_says_of_a_seed_is_read_off_the_runs_of_that_seed(name: str
         ways = [{}, *({arm: swapped} for arm in {*arms.values()})]
         apart = max(first, second, *others) + 1
         of_all = checks.side_by_side(records, arms, ways)
+        last = checks.side_by_side(records, arms, ways[-1:])
         for part in parts:
             alone, together = part.statistic(records), part.statistic(of_all)
-            for place in range(len(ways)):
-                same = pd.Index(others if place else [first, second, *others])
-                pd.testing.assert_series_equal(
-                    together.reindex(same + place * apart).set_axis(same),
-                    alone.reindex(same),
-                    check_names=False,
-                )
+            same, numbers = pd.Index([first, second, *others]), pd.Index(others)
+            expected = {place: alone.reindex(numbers) for place in range(1, len(ways) - 1)}
+            expected |= {0: alone.reindex(same), len(ways) - 1: part.statistic(last).reindex(same)}
+            for place, values in expected.items():
+                found = together.reindex(values.index + place * apart).set_axis(values.index)
+                pd.testing.assert_series_equal(found, values, check_names=False)
 
 
 @pytest.mark.parametrize("scale", SCALES)

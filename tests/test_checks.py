@@ -112,6 +112,23 @@ def test_a_run_that_diverged_has_no_say_where_its_seed_has_none() -> None:
         assert [best(one.runs, "radam") for one in readings] == [0.1, 0.1, 1.0]
 
 
+@pytest.mark.parametrize("copies", [1, 5])
+def test_a_tie_of_rates_is_one_however_they_are_added_up(copies: int) -> None:
+    """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1."""
+    rising = [0.1, 0.2, 0.3]
+    for best, first, second in (
+        (_classifiers.best_lr, rising[::-1], rising),
+        (_language.best_rate, rising, rising[::-1]),
+    ):
+        rows = [
+            {"optimizer": "radam", "lr": lr, "status": "finished"}
+            | dict.fromkeys(("validation_accuracy", "validation_loss"), value)
+            for lr, values in ((0.1, first), (1.0, second))
+            for value in values
+        ]
+        assert best(pd.DataFrame(rows * copies), "radam") == 0.1
+
+
 def shuffles(runs: Sequence[Run], records: Records) -> list[Records]:
     arms = checks.arms_of(runs)
     return [with_seeds(records, arms, to) for to in checks.pairings(CLAIM, records, arms)]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import checks
 from experiments.artifact import Artifact, artifacts, find
 from experiments.record import Store
 from experiments.spec import Run
@@ -93,3 +94,25 @@ def test_no_seed_drops_out_and_no_arm_with_radam_gains(name: str) -> None:
 def test_where_all_diverged_nothing_holds(name: str) -> None:
     for verdict in judged(name, lost(name)):
         assert verdict.status in ("contradicted", "inconclusive")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_diverged_is_read_alike_where_shuffles_stand_side_by_side(name: str) -> None:
+    """Every fourth run, of one arm or another."""
+    ids = recorded(name).runs["run_id"]
+    records, of = diverging(name, {*sorted(ids)[::4]}), checks.arms_of(find(name).at("cpu"))
+    together = checks.side_by_side(records, of, [{}, {}])
+    for claim in find(name).claims:
+        for part in () if claim.of_pairs else (*claim.parts, *claim.given):
+            alone = part.statistic(records)
+            found = part.statistic(together).reindex(alone.index)
+            pd.testing.assert_series_equal(found, alone, check_names=False)
+
+
+def test_a_plain_loop_that_always_diverged_is_no_measure() -> None:
+    loops = recorded("plain-loop").runs.query("precision == 'float32'")
+    lost = loops[(loops["optimizer"] == "sgd") | (loops.index == loops.index[1])]
+    assert set(lost["optimizer"]) == {"sgd", "adam"}
+    records = diverging("plain-loop", set(lost["run_id"]))
+    (claim,) = (one for one in find("plain-loop").claims if one.id == "plain-loop.curve")
+    assert claim.parts[0].statistic(records).isna().all()

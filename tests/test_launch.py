@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from experiments import engine, launch, machine, slurm
 from experiments.campaign import Budget
@@ -649,13 +650,18 @@ def when_at_work(process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, shown
 
 
+def how_it_starts_processes() -> tuple[str | None, list[int]]:
+    loader = DataLoader(range(4), num_workers=1)  # type: ignore[arg-type]
+    return multiprocessing.get_start_method(), [int(one) for one in loader]
+
+
 def test_a_workers_own_processes_start_as_anywhere() -> None:
     """It is spawned; what loads its images need not be, which would import everything anew."""
     context = multiprocessing.get_context("spawn")
     shared = (context.Queue(), context.RawValue("b", False), 1)
     with ProcessPoolExecutor(1, context, launch._start_worker, shared) as pool:
-        found = pool.submit(multiprocessing.get_start_method).result()
-    assert found == multiprocessing.get_start_method()
+        found = pool.submit(how_it_starts_processes).result()
+    assert found == (multiprocessing.get_start_method(), [0, 1, 2, 3])
 
 
 def test_workers_end_with_their_parent(tiny: Run, places: Places, campaign: Start) -> None:

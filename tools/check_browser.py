@@ -273,7 +273,7 @@ def weight_problems(opened: Visit) -> Iterator[str]:
 AT_REST = "*, ::before, ::after { transition: none !important; animation: none !important }"
 ONLY_WRONG = {"resultTypes": ["violations"]}  # what passes need not be told: that takes long
 OF_COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}
-"""The rules to which light and dark make a difference."""
+"""The rules to which light and dark make a difference, where both show the same elements."""
 
 
 def access_problems(page: Page, **options: Any) -> Iterator[str]:

@@ -161,7 +161,7 @@ def _team(
             how = (theirs, work, one, device, updates, threads)
             process = context.Process(target=_train, args=how)
             process.start()
-            theirs.close()  # else the end of the process would not be noticed
+            theirs.close()  # else the end of those that hold it would not be noticed
             processes.append(process)
             lines.append(ours)
         _take_turn(name, lines)

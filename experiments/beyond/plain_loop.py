@@ -58,7 +58,10 @@ def _apart(records: Records) -> pd.Series:
     optimizers.
     """
     loops, engines = curves_of(records)
-    loops = loops.drop_duplicates()  # with shuffles of the seeds side by side a run has copies
+    copies = loops.reset_index(
+        "optimizer"
+    ).duplicated()  # with shuffles side by side a run has some
+    loops = loops[~copies.to_numpy()]
     noise = pd.Series({run: to_other_seeds(loops, *run) for run in loops.index})
     noise = noise.groupby(level=0).mean(skipna=False)  # of an optimizer
     ratios = {

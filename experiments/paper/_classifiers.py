@@ -16,6 +16,7 @@ from experiments import style
 from experiments.artifact import Deviation
 from experiments.spec import Optim, options
 from experiments.verdict import (
+    TIE,
     Claim,
     Part,
     Records,
@@ -54,7 +55,7 @@ def of_arm(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
 def best_lr(runs: pd.DataFrame, arm: str) -> float:
     """The learning rate with the highest mean validation accuracy over the seeds."""
     chosen = of_arm(voters(runs), arm)
-    return float(chosen.groupby("lr")["validation_accuracy"].mean().idxmax())
+    return float(chosen.groupby("lr")["validation_accuracy"].mean().round(TIE).idxmax())
 
 
 def at_best_lr(runs: pd.DataFrame, arm: str) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from experiments import style
 from experiments.paper._cifar10 import decay
 from experiments.paper._classifiers import against, cell, epochs
 from experiments.spec import Optim, Run, options, varied
-from experiments.verdict import LOST, Claim, Part, Records, counted, curve, voters
+from experiments.verdict import LOST, TIE, Claim, Part, Records, counted, curve, voters
 
 PAPERS_RATE = 0.001
 
@@ -74,7 +74,7 @@ SMOKE = varied(
 def best_rate(runs: pd.DataFrame, arm: str) -> float:
     """The learning rate with the lowest mean validation loss over the seeds."""
     chosen = counted(voters(runs[runs["optimizer"] == arm]))
-    return float(chosen.groupby("lr")["validation_loss"].mean().idxmin())
+    return float(chosen.groupby("lr")["validation_loss"].mean().round(TIE).idxmin())
 
 
 def of_arm(runs: pd.DataFrame, arm: str, lr: float | None) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from experiments.paper._warmup import (
     linear,
     tabulate,
 )
-from experiments.verdict import Claim, Part, Records, voters
+from experiments.verdict import TIE, Claim, Part, Records, voters
 
 UPDATES = (100, 200, 500, 1000)
 SMOKE_UPDATES = (2, 16)
@@ -38,7 +38,7 @@ def _warmups(runs: pd.DataFrame) -> list[str]:
 def best_warmup(runs: pd.DataFrame) -> str:
     """The arm with linear warmup that has the best validation accuracy, at its best rate."""
     validation = {
-        warmup: voters(at_best_lr(runs, warmup))["validation_accuracy"].mean()
+        warmup: round(voters(at_best_lr(runs, warmup))["validation_accuracy"].mean(), TIE)
         for warmup in _warmups(runs)
     }
     return max(validation, key=lambda warmup: validation[warmup])
