@@ -58,10 +58,8 @@ def _apart(records: Records) -> pd.Series:
     optimizers.
     """
     loops, engines = curves_of(records)
-    copies = loops.reset_index(
-        "optimizer"
-    ).duplicated()  # with shuffles side by side a run has some
-    loops = loops[~copies.to_numpy()]
+    # Where shuffles of the seeds stand side by side, a loop is there several times.
+    loops = loops[~loops.reset_index("optimizer").duplicated().to_numpy()]
     noise = pd.Series({run: to_other_seeds(loops, *run) for run in loops.index})
     noise = noise.groupby(level=0).mean(skipna=False)  # of an optimizer
     ratios = {
